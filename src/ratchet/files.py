@@ -1,0 +1,113 @@
+"""Write a file or a folder whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ratchet.errors import RatchetError
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder that takes ``path``'s place when the block ends well.
+
+    The new folder is made beside ``path`` and renamed, so a reader sees the
+    old content or the new, never a part. When the block raises, ``path`` is
+    left as it was.
+
+    Raises
+    ------
+    RatchetError
+        If the folder can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise RatchetError(
+            f"Can't write to {path.parent}: {error.strerror}. Make the folder writable."
+        ) from error
+    try:
+        fresh.chmod(0o755)  # mkdtemp makes it 0o700, which a team's other members can't read
+        yield fresh
+        _swap(fresh, path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` through a temporary name, flushed to the disk.
+
+    Raises
+    ------
+    RatchetError
+        If the file can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RatchetError(f"Can't write {path}: {error.strerror}.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON with a fixed key order, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, *, made_by: str) -> Any:
+    """Read a JSON file that a step has written.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+    made_by : str
+        Name of the step that writes it, for the message.
+
+    Raises
+    ------
+    RatchetError
+        If it isn't there, can't be read, or isn't JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
+    except OSError as error:
+        raise RatchetError(f"Can't read {path}: {error.strerror}.") from error
+    except ValueError as error:  # broken JSON, or bytes that are not UTF-8
+        raise RatchetError(
+            f"{path} is not valid JSON ({error}). Run the step {made_by} again."
+        ) from None
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    """Put ``fresh`` where ``path`` was; a folder can't be renamed over a full one."""
+    if not path.exists():
+        fresh.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+    path.rename(old / path.name)
+    try:
+        fresh.rename(path)
+    except BaseException:
+        (old / path.name).rename(path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

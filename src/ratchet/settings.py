@@ -1,0 +1,481 @@
+"""Every choice a user can make: ``params.yaml`` as frozen, checked settings."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from ratchet import expressions
+from ratchet.errors import SettingsError
+from ratchet.problem import ProblemType
+
+# An override begins where a dotted name is followed by one "=", not by "==".
+_ASSIGNMENT = re.compile(r"(?:^|\s)(?=[A-Za-z_][\w.]*=(?!=))")
+
+# What pydantic calls a wrong type, and what was asked for.
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "model_type": "a section with settings of its own",
+}
+
+_SPAN = re.compile(r"^([1-9]\d*) (day|week|month|year)s?$")
+
+
+class Section(BaseModel):
+    """A part of ``params.yaml``."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def _checked_expression(text: str) -> str:
+    expressions.parse(text)
+    return text
+
+
+def _checked_size(value: float | str) -> float | str:
+    if isinstance(value, str):
+        if not _SPAN.match(value):
+            raise ValueError(
+                f"must be a share between 0 and 1 such as 0.2, or a span of time such as"
+                f" '1 month' (day, week, month or year), got {value!r}"
+            )
+    elif not 0 < value < 1:
+        raise ValueError(f"must be a share between 0 and 1, got {value}")
+    return value
+
+
+def _tuple(value: Any) -> Any:
+    """YAML has lists; settings are frozen, so they hold tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Expression = Annotated[str, AfterValidator(_checked_expression)]
+Size = Annotated[float | str, AfterValidator(_checked_size)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+
+
+class Data(Section):
+    """Where the table is, what is to be predicted, and from which columns."""
+
+    source: str
+    """File or folder of parquet or CSV files, relative to the folder of params.yaml."""
+    target: Expression
+    """Column to predict, or an expression over columns, e.g. `minutes(dropoff - pickup)`."""
+    filter: Expression | None = None
+    """Rows to keep, as an expression over columns and `target`; null keeps every row."""
+    features: Names | None = None
+    """Columns the model may see; null means all but the target's and the dropped ones."""
+    drop: Names = ()
+    """Columns the model may not see, such as what is known only after the fact."""
+    categorical: Names = ()
+    """Columns of numbers that are labels, such as zone ids or postal codes."""
+    positive: str | int | float | bool | None = None
+    """Class whose probability counts in a binary problem; null takes the last when sorted."""
+
+
+class SplitMethod(StrEnum):
+    """How rows are dealt to train, valid and test."""
+
+    RANDOM = "random"
+    STRATIFIED = "stratified"
+    GROUP = "group"
+    TIME = "time"
+
+
+class Split(Section):
+    """How rows are dealt to training, validation and test."""
+
+    method: Annotated[SplitMethod, Field(strict=False)] = SplitMethod.RANDOM
+    """random, stratified (equal class shares), group (no group on two sides) or time."""
+    column: str | None = None
+    """Column of the groups or of the time; needed by group and time."""
+    valid: Size = 0.2
+    """Share of the rows that are not test rows, or for time a last span such as `7 days`."""
+    test: Size = 0.2
+    """Share of all rows, or for time the last calendar span such as `1 month`."""
+
+    @model_validator(mode="after")
+    def _column_where_needed(self) -> "Split":
+        needs = self.method in (SplitMethod.GROUP, SplitMethod.TIME)
+        if needs and self.column is None:
+            raise ValueError(f"column must name the {self.method} column, got null")
+        if not needs and self.column is not None:
+            raise ValueError(f"column must be null with method {self.method}, got {self.column!r}")
+        for name, size in (("valid", self.valid), ("test", self.test)):
+            if isinstance(size, str) and self.method is not SplitMethod.TIME:
+                raise ValueError(f"{name} may be a span only with method time, got {size!r}")
+        return self
+
+
+class Search(Section):
+    """How long to look for good hyperparameters."""
+
+    budget_seconds: PositiveFloat | None = 60.0
+    """Wall-clock limit of the search in seconds; null means that only max_trials ends it."""
+    max_trials: Count = 200
+    """Most candidates to try over all families; with no time limit, exactly reproducible."""
+
+
+class Train(Section):
+    """What to train, and what to optimise."""
+
+    problem: Annotated[ProblemType | None, Field(strict=False)] = None
+    """binary, multiclass or regression; null decides from the target column."""
+    metric: str | None = None
+    """Score to optimise, e.g. rmse, log_loss, f0.5; null takes the problem's usual one."""
+    families: Names | None = None
+    """Model families to try, e.g. [linear, xgboost]; null tries every one that fits."""
+    threads: Count | None = None
+    """Most threads to use; null takes every core of the machine."""
+    search: Search = Search()
+    """How long to look for good hyperparameters."""
+
+
+class Evaluate(Section):
+    """How the leader is judged on the test rows."""
+
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap resamples behind every interval."""
+    confidence: Share = 0.95
+    """Probability that an interval promises."""
+
+
+class Promote(Section):
+    """What a leader must show to become the champion."""
+
+    required: float | None = None
+    """Score on test that the leader must reach, in the metric's own direction; null asks none."""
+    min_gain: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest gain over the champion that is worth a change, in the metric's own unit."""
+    confidence: Share = 0.95
+    """Probability that the interval of the gain promises; all of it must lie above 0."""
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Paired bootstrap resamples behind the interval of the gain."""
+
+
+class Registry(Section):
+    """Where the champion stands."""
+
+    model: Name | None = None
+    """Registered model; null takes `name`."""
+    stage: Literal["Staging", "Production"] | None = "Production"
+    """Stage that the champion holds; null sets the alias only."""
+    alias: Name = "champion"
+    """Alias that points at the champion."""
+
+
+class Tracking(Section):
+    """Where MLflow keeps the runs."""
+
+    uri: str | None = None
+    """Tracking server or database; null takes MLFLOW_TRACKING_URI, else mlflow.db here."""
+    experiment: str | None = None
+    """Experiment of the runs; null takes `name`."""
+    trials: Annotated[int, Field(ge=0)] = 20
+    """How many of the best trials become child runs; the table of all is an artifact."""
+    system_metrics: bool = True
+    """Whether runs record processor, memory and disk use while they last."""
+
+
+class Settings(Section):
+    """All of ``params.yaml``."""
+
+    name: Name
+    """Name of the task: of the experiment and of the registered model unless these say else."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+    """Seed of every random choice."""
+    data: Data
+    """Where the table is, what is to be predicted, and from which columns."""
+    split: Split = Split()
+    """How rows are dealt to training, validation and test."""
+    train: Train = Train()
+    """What to train, and what to optimise."""
+    evaluate: Evaluate = Evaluate()
+    """How the leader is judged on the test rows."""
+    promote: Promote = Promote()
+    """What a leader must show to become the champion."""
+    registry: Registry = Registry()
+    """Where the champion stands."""
+    tracking: Tracking = Tracking()
+    """Where MLflow keeps the runs."""
+
+    @property
+    def model_name(self) -> str:
+        """Name of the registered model."""
+        return self.registry.model or self.name
+
+    @property
+    def experiment_name(self) -> str:
+        """Name of the experiment."""
+        return self.tracking.experiment or self.name
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a parameter file and apply overrides.
+
+    Parameters
+    ----------
+    path : Path
+        The YAML file.
+    overrides : sequence of str
+        Assignments such as ``"train.search.max_trials=10 seed=3"``; each may
+        hold several, separated by white space. Values are read as YAML.
+
+    Raises
+    ------
+    SettingsError
+        With every problem at once: unknown keys, wrong types, values out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path} is not there. Name a parameter file with --params, or run in its folder."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} can't be read: {error}.") from None
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-02-31
+        raise SettingsError(f"{path.name} is not valid YAML: {_one_line(error)}.") from None
+    if not isinstance(values, dict):
+        raise SettingsError(
+            f"{path.name} must hold settings such as `name: my-task`, got {_shown(values)}."
+        )
+    for name, value in parse_overrides(overrides).items():
+        _put(values, name, value)
+    return from_mapping(values, origin=path.name)
+
+
+def from_mapping(values: Mapping[str, Any], *, origin: str) -> Settings:
+    """Check a nested mapping and freeze it.
+
+    Parameters
+    ----------
+    values : mapping
+        As YAML gives it.
+    origin : str
+        Where the values come from, for the message.
+
+    Raises
+    ------
+    SettingsError
+        With every problem at once.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = list(_problems(error.errors()))
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise SettingsError("\n  - ".join([f"{origin} has {count}:", *problems]))
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Split assignments into dotted names and values.
+
+    Raises
+    ------
+    SettingsError
+        If one is not of the form ``name=value``.
+
+    Examples
+    --------
+    >>> parse_overrides(["train.search.max_trials=10 seed=3", "data.filter=a > 1"])
+    {'train.search.max_trials': 10, 'seed': 3, 'data.filter': 'a > 1'}
+    """
+    parsed: dict[str, Any] = {}
+    for text in overrides:
+        for part in filter(None, (piece.strip() for piece in _ASSIGNMENT.split(text))):
+            name, equals, value = part.partition("=")
+            if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", name):
+                raise SettingsError(
+                    f"An override must look like name=value, got {part!r}."
+                    " Example: --set train.search.max_trials=10"
+                )
+            try:
+                parsed[name] = yaml.safe_load(value)
+            except (yaml.YAMLError, ValueError) as error:
+                raise SettingsError(
+                    f"The value of the override {name} is not valid YAML: {_one_line(error)}."
+                ) from None
+    return parsed
+
+
+def flat(settings: Section, prefix: str = "") -> dict[str, Any]:
+    """Turn settings into dotted names and plain values, as runs record them.
+
+    Examples
+    --------
+    >>> flat(Search(max_trials=5))
+    {'budget_seconds': 60.0, 'max_trials': 5}
+    """
+    values: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Section):
+            values |= flat(value, f"{prefix}{name}.")
+        else:
+            values[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def as_yaml(settings: Settings) -> str:
+    """Write settings as a parameter file that means the same."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def field_docs(
+    section: type[Section] = Settings, prefix: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield ``(dotted name, default, description)`` of every setting, for the docs."""
+    for name, field in section.model_fields.items():
+        inner = _section_of(field.annotation)
+        if inner is not None:
+            yield from field_docs(inner, f"{prefix}{name}.")
+        else:
+            default = "required" if field.is_required() else _as_yaml(field.default)
+            yield prefix + name, default, field.description or ""
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
+
+
+def _as_yaml(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    plain = plain.value if isinstance(plain, StrEnum) else plain
+    return yaml.safe_dump(plain, default_flow_style=True).split("\n")[0]
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set ``values["a"]["b"] = value`` for the dotted name ``a.b``."""
+    *sections, last = name.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(
+                f"The override {name} goes inside {section}, which is not a section."
+            )
+        values = inner
+    values[last] = value
+
+
+def _problems(details: Sequence[ErrorDetails]) -> Iterator[str]:
+    """Say pydantic's findings in our words, a value that no branch of a union takes once."""
+    for name, same in groupby(details, key=_name):
+        findings = list(same)
+        wanted = [_WANTED[detail["type"]] for detail in findings if detail["type"] in _WANTED]
+        if wanted:
+            given = _shown(findings[0]["input"])
+            yield f"{name} must be {' or '.join(dict.fromkeys(wanted))}, got {given}"
+        others = [detail for detail in findings if detail["type"] not in _WANTED]
+        yield from dict.fromkeys(_told(name, detail) for detail in others)
+
+
+def _name(detail: ErrorDetails) -> str:
+    """Give the dotted name of what a finding is about."""
+    path = [part for part in detail["loc"][:-1] if not _is_branch(part)]
+    last = detail["loc"][-1]
+    # The name of an unknown setting is the user's own, whatever it looks like.
+    if detail["type"] == "extra_forbidden" or not _is_branch(last):
+        path.append(last)
+    return ".".join(str(part) for part in path)
+
+
+def _told(name: str, detail: ErrorDetails) -> str:
+    """Say one of pydantic's findings in our words."""
+    given = _shown(detail["input"])
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{name} is not a setting{_suggestion(name)}"
+        case "missing":
+            return f"{name} is required and not given"
+        case "value_error":
+            # What a section says of itself begins with the name of a setting in it.
+            joint = "." if isinstance(detail["input"], Mapping) else " "
+            return f"{name}{joint}{context['error']}"
+        case "enum" | "literal_error":
+            return f"{name} must be {context['expected']}, got {given}"
+        case "greater_than":
+            return f"{name} must be a number greater than {context['gt']:g}, got {given}"
+        case "greater_than_equal":
+            return f"{name} must be at least {context['ge']:g}, got {given}"
+        case "less_than":
+            return f"{name} must be a number less than {context['lt']:g}, got {given}"
+        case "less_than_equal":
+            return f"{name} must be at most {context['le']:g}, got {given}"
+        case "string_pattern_mismatch":
+            return (
+                f"{name} must begin with a letter or digit and hold only letters, digits,"
+                f" '.', '_' and '-', got {given}"
+            )
+        case "string_too_long":
+            return f"{name} must have at most {context['max_length']} characters, got {given}"
+        case "finite_number":
+            return f"{name} must be a finite number, got {given}"
+        case _:
+            return f"{name}: {detail['msg']}, got {given}"
+
+
+def _is_branch(part: int | str) -> bool:
+    """Tell pydantic's names for the branches of a union from our own names."""
+    return isinstance(part, str) and (
+        part in ("float", "str", "int", "bool", "constrained-str") or "[" in part
+    )
+
+
+def _suggestion(name: str) -> str:
+    known = [known for known, _, _ in field_docs()]
+    known += sorted({dotted.rpartition(".")[0] for dotted in known} - {""})
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not close:
+        last = name.rpartition(".")[2]
+        close = [dotted for dotted in known if dotted.rpartition(".")[2] == last][:1]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
