@@ -1,0 +1,920 @@
+"""Where a run comes from: commit, patch, data version, parameters, lock and machine."""
+
+import configparser
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from ratchet import files
+from ratchet.errors import DataError, RatchetError
+
+# A patch is for reading and for `git apply`; beyond this, somebody has tracked data by mistake.
+MAX_PATCH_BYTES = 2**20
+
+# A file may change twice within one tick of a coarse clock; 2 s is FAT's, the coarsest there is.
+RACY_NS = 2 * 10**9
+
+# Where new files are code that a run may import although git doesn't know them yet.
+CODE = "src"
+
+# A patch is uploaded to a tracking server that more people read than the repository.
+SECRETS = (".env", ".env.*", ".netrc", "*.pem", "*.key")
+
+_DIFF = (
+    "diff",
+    *("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-relative"),
+    *("--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", "--ignore-submodules=untracked"),
+)
+
+# Hooks set these, and then every git command works on the hook's repository.
+_MISLEADING = {
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
+    *("GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS"),
+    *("GIT_ICASE_PATHSPECS", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS"),
+}
+
+_GIT_SECONDS = 120
+_GPU_SECONDS = 5
+_DVC_TEMP = (".dvc", "tmp", "exps")
+
+
+@dataclass(frozen=True)
+class DataState:
+    """Which bytes were read, and whether they can be had again."""
+
+    version: str
+    """The md5 that DVC gives these bytes; ends in ``.dir`` for a folder."""
+    dirty: bool
+    """Whether neither DVC nor git has recorded these bytes."""
+    reason: str = ""
+    """Why, in a clause; empty when DVC has recorded them."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What DVC has recorded of a file or folder."""
+
+    file: Path
+    """The ``.dvc`` file or ``dvc.lock`` that says it."""
+    tracked: Path
+    """What it tracks: the path that was asked for, or a folder above it."""
+    version: str
+    """The md5 of what it tracks; ends in ``.dir`` for a folder, empty when not yet known."""
+    listing: Mapping[str, str] | None = None
+    """The md5 of each file by its path inside ``tracked``; None when DVC's cache lacks it."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Everything that a run needs to be made again."""
+
+    commit: str | None
+    """The commit that is checked out; None when there is none, see ``code_reason``."""
+    branch: str | None
+    """The branch; None on a detached head."""
+    remote_url: str | None
+    """Where the repository was cloned from, without credentials."""
+    dirty: bool | None
+    """Whether code differs from the commit; None when git can't tell."""
+    code_reason: str
+    """Why the commit or ``dirty`` is unknown, in a clause; empty otherwise."""
+    patch: str
+    """What ``git apply`` needs to make the tree again from the commit; empty when clean."""
+    patch_whole: bool
+    """Whether the patch holds every change: not cut for its size, nor for a secret in it."""
+    data_version: str
+    """The md5 that DVC gives the bytes of the source."""
+    data_dirty: bool
+    """Whether neither DVC nor git has recorded these bytes."""
+    data_reason: str
+    """Why, in a clause; empty when DVC has recorded them."""
+    params_digest: str
+    """A short digest of all parameters."""
+    lock_digest: str | None
+    """A short digest of ``uv.lock``, else of ``conda.yaml``; None without either."""
+    pipeline: str
+    """A short id that is equal for all steps of one pipeline, whichever process runs them."""
+
+    def tags(self) -> tuple[tuple[str, str], ...]:
+        """Name what a run or a version carries; what is unknown is left out."""
+        known = (
+            ("mlflow.source.git.commit", self.commit),
+            ("mlflow.source.git.branch", self.branch),
+            ("mlflow.source.git.repoURL", self.remote_url),
+            ("ratchet.dirty", "unknown" if self.dirty is None else str(self.dirty).lower()),
+            ("ratchet.code_reason", self.code_reason),
+            ("ratchet.data_version", self.data_version),
+            ("ratchet.data_dirty", str(self.data_dirty).lower()),
+            ("ratchet.data_reason", self.data_reason),
+            ("ratchet.params_digest", self.params_digest),
+            ("ratchet.lock_digest", self.lock_digest),
+            ("ratchet.pipeline", self.pipeline),
+        )
+        return tuple((name, value) for name, value in known if value)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machine, as far as this process may use it."""
+
+    cpu: str
+    """Model of the processor."""
+    cores_physical: int
+    """Cores, without hyper-threads."""
+    cores_logical: int
+    """Cores that affinity and the container's quota leave to this process."""
+    memory_gib: float
+    """Memory in GiB, within the container's limit."""
+    gpus: tuple[str, ...]
+    """Name and memory of each GPU; empty without ``nvidia-smi``."""
+    os: str
+    """Operating system and its version."""
+    python: str
+    """Version of the interpreter."""
+
+
+def record(
+    root: Path,
+    *,
+    source: Path,
+    params: Mapping[str, Any],
+    cache: Path | None = None,
+    data: DataState | None = None,
+) -> Lineage:
+    """Find out where a run that starts now comes from.
+
+    Nothing of the repository is changed, its index included. Without git, a
+    repository or a commit the answer has None in its place and says why.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of ``params.yaml``: a repository, or a folder inside one.
+    source : Path
+        File or folder with the data.
+    params : mapping
+        All parameters, overrides included.
+    cache : Path or None
+        File that remembers the md5 of unchanged files; None remembers nothing.
+    data : DataState or None
+        What an earlier step of the pipeline has found out about the data, which
+        may be gone by now; None looks at ``source``.
+
+    Returns
+    -------
+    Lineage
+
+    Raises
+    ------
+    DataError
+        If ``source`` is needed, and isn't there or can't be read.
+    """
+    root, source = root.resolve(), _absolute(source)
+    code = _code(root, source)
+    state = data or data_state(source, cache)
+    params_id = params_digest(params)
+    parts = [code.commit, code.patch_digest, params_id, state.version]
+    return Lineage(
+        commit=code.commit,
+        branch=code.branch,
+        remote_url=code.remote_url,
+        dirty=code.dirty,
+        code_reason=code.reason,
+        patch=code.patch,
+        patch_whole=code.patch_whole,
+        data_version=state.version,
+        data_dirty=state.dirty,
+        data_reason=state.reason,
+        params_digest=params_id,
+        lock_digest=lock_digest(root),
+        pipeline=_short(json.dumps(parts).encode()),
+    )
+
+
+def data_version(path: Path, cache: Path | None = None) -> str:
+    """Compute the md5 that DVC 3 records for the bytes on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or a folder: then what ``.dvcignore`` names is left out, as DVC does.
+    cache : Path or None
+        File that remembers the md5 of unchanged files; None remembers nothing.
+
+    Returns
+    -------
+    str
+        The md5 of a file; for a folder that of its listing, followed by ``.dir``.
+
+    Raises
+    ------
+    DataError
+        If ``path`` isn't there or can't be read.
+    """
+    path = _absolute(path)
+    if path.is_dir():
+        return _folder_version(_listing(path, cache))
+    return _file_versions([path], cache)[0]
+
+
+def data_state(source: Path, cache: Path | None = None) -> DataState:
+    """Compute the data version and compare it with what DVC, or else git, has recorded.
+
+    Parameters
+    ----------
+    source : Path
+        File or folder with the data.
+    cache : Path or None
+        File that remembers the md5 of unchanged files; None remembers nothing.
+
+    Raises
+    ------
+    DataError
+        If ``source`` isn't there or can't be read.
+    """
+    source = _absolute(source)
+    listing = _listing(source, cache) if source.is_dir() else None
+    version = data_version(source, cache) if listing is None else _folder_version(listing)
+    pointer = tracked_version(source)
+    if pointer is None:
+        if _unchanged_in_git(source):
+            return DataState(version, False, f"{source.name} is tracked by git, not by DVC")
+        return DataState(version, True, f"{source.name} is not tracked by DVC")
+    if pointer.listing is None and pointer.tracked != source:
+        return _state_of_part(version, pointer, cache)
+    expected = _part(pointer, source)
+    if pointer.tracked == source:
+        recorded = pointer.version
+    else:
+        recorded = _folder_version(expected) if source.is_dir() else expected.get("", "")
+    if version == recorded:
+        return DataState(version, False)
+    if listing is not None and pointer.listing is not None:
+        return DataState(version, True, _differences(listing, expected, pointer.file.name))
+    return DataState(version, True, _difference(source, pointer, recorded, version))
+
+
+def tracked_version(source: Path) -> Pointer | None:
+    """Read what DVC has recorded of ``source``, or of a folder that holds it.
+
+    Looked at are the ``.dvc`` file beside ``source`` and beside each folder
+    above it, then the outputs in ``dvc.lock``, up to the folder with ``.dvc``.
+
+    Returns
+    -------
+    Pointer or None
+        None when DVC doesn't track ``source``.
+    """
+    source = _absolute(source)
+    top = _dvc_root(source.parent)
+    if top is None:
+        return None
+    above = [source, *(folder for folder in source.parents if folder.is_relative_to(top))]
+    own = [path.with_name(f"{path.name}.dvc") for path in above if path != top]
+    for file in (*own, *(folder / "dvc.lock" for folder in above[1:])):
+        for out in _outs(file):
+            tracked = _absolute(file.parent / str(out["wdir"]) / str(out["path"]))
+            if source.is_relative_to(tracked):
+                return _pointer(file, tracked, out, top)
+    return None
+
+
+def main_checkout(root: Path) -> Path:
+    """Give the user's own checkout when ``root`` is a temporary one of DVC's.
+
+    ``dvc exp run --temp`` works in a clone under ``.dvc/tmp/exps`` and deletes
+    it afterwards, so nothing that must last may be kept there.
+
+    Returns
+    -------
+    Path
+        The folder in the user's checkout that corresponds to ``root``; ``root``
+        itself when it is no temporary checkout.
+    """
+    root = root.resolve()
+    parts = root.parts
+    for start in range(len(parts) - len(_DVC_TEMP), 0, -1):
+        if parts[start : start + len(_DVC_TEMP)] == _DVC_TEMP:
+            clone = _above(root, ".git")
+            checkout = Path(*parts[:start])
+            if clone is None or len(clone.parts) <= start + len(_DVC_TEMP):
+                return root
+            # A .dvc below the repository's top still gets a clone of the whole repository.
+            return (_above(checkout, ".git") or checkout) / root.relative_to(clone)
+    return root
+
+
+def params_digest(params: Mapping[str, Any]) -> str:
+    """Digest parameters, whatever the order of their keys.
+
+    Examples
+    --------
+    >>> params_digest({"seed": 1, "name": "taxi"})
+    '701a82855991f20f'
+    >>> params_digest({"name": "taxi", "seed": 1})
+    '701a82855991f20f'
+    """
+    text = json.dumps(params, sort_keys=True, separators=(",", ":"), default=str)
+    return _short(text.encode())
+
+
+def lock_digest(root: Path) -> str | None:
+    """Digest the environment's lock, with line ends as git stores them.
+
+    Parameters
+    ----------
+    root : Path
+        Folder in which to look; then the folders above it, up to the repository's top.
+
+    Returns
+    -------
+    str or None
+        Digest of ``uv.lock``, else of ``conda.yaml``; None without either.
+    """
+    root = root.resolve()
+    top = _above(root, ".git") or root
+    for folder in (root, *root.parents):
+        for name in ("uv.lock", "conda.yaml"):
+            with suppress(OSError):
+                return _short((folder / name).read_bytes().replace(b"\r\n", b"\n"))
+        if folder == top:
+            break
+    return None
+
+
+def hardware() -> Hardware:
+    """Look at the machine that this process runs on."""
+    logical = _usable_cores()
+    return Hardware(
+        cpu=_cpu_model(),
+        cores_physical=min(psutil.cpu_count(logical=False) or logical, logical),
+        cores_logical=logical,
+        memory_gib=round(_usable_memory() / 2**30, 1),
+        gpus=_gpus(),
+        os=platform.platform(),
+        python=platform.python_version(),
+    )
+
+
+def library_versions(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Look up the installed versions of distributions; those not installed are left out."""
+    versions = []
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions.append((name, importlib.metadata.version(name)))
+    return tuple(versions)
+
+
+@dataclass(frozen=True)
+class _Code:
+    """What git says."""
+
+    reason: str = ""
+    commit: str | None = None
+    branch: str | None = None
+    remote_url: str | None = None
+    dirty: bool | None = None
+    patch: str = ""
+    patch_whole: bool = True
+    patch_digest: str = ""
+
+
+class _GitError(Exception):
+    """Git can't answer; the message is a clause that says why."""
+
+
+def _code(root: Path, source: Path) -> _Code:
+    try:
+        top = Path(_git(root, "rev-parse", "--show-toplevel").removesuffix("\n")).resolve()
+        commit = _quiet(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        if commit and not _git(root, "ls-files", "-z", "--", "."):
+            return _Code(reason=f"{root} lies in the git repository {top}, which tracks none of it")
+        generated = _generated(root, source, top)
+        base = commit or _git(root, "hash-object", "-t", "tree", "--stdin").strip()
+        changed = _git(root, *_DIFF, "--name-only", "-z", base, "--", ":/", *generated)
+        new, too_big = _new_code(root)
+        names = [name for name in changed.split("\0") if name]
+        secret = [name for name in names if _is_secret(name)]
+        patch, whole, digest = (
+            _patch(root, base, generated, new) if names or new else ("", True, "")
+        )
+        for name in (*secret, *too_big):
+            patch = f"# {name} has changed too, and is left out.\n{patch}"
+        return _Code(
+            reason="" if commit else "the git repository has no commit yet",
+            commit=commit,
+            branch=_quiet(root, "symbolic-ref", "--short", "--quiet", "HEAD"),
+            remote_url=_remote_url(root),
+            dirty=bool(names or new or too_big or not commit),
+            patch=patch,
+            patch_whole=whole and not secret and not too_big,
+            patch_digest=digest,
+        )
+    except _GitError as error:
+        return _Code(reason=str(error))
+
+
+def _git(root: Path, *args: str, stdin: str = "", **env: str) -> str:
+    """Run git in ``root`` and give what it prints."""
+    with tempfile.TemporaryFile() as output:
+        _git_into(output, root, *args, stdin=stdin, **env)
+        output.seek(0)
+        return os.fsdecode(output.read())
+
+
+def _git_into(output: Any, root: Path, *args: str, stdin: str = "", **env: str) -> None:
+    """Run git in ``root`` with its output in a file, which may be larger than memory."""
+    # A file-system monitor would outlive the command. Optional locks write the user's index, and
+    # `git diff` refreshes it even without them.
+    settings = ("core.quotepath=off", "core.fsmonitor=false", "diff.autoRefreshIndex=false")
+    options = (*(part for each in settings for part in ("-c", each)), "--no-optional-locks")
+    kept = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    try:
+        done = subprocess.run(
+            ("git", "-C", str(root), *options, *args),
+            input=os.fsencode(stdin),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            env=kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | env,
+            timeout=_GIT_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise _GitError("git is not installed") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _GitError(f"git can't be run: {error}") from error
+    if done.returncode:
+        raise _GitError(_why(root, done.stderr.decode(errors="replace")))
+
+
+def _why(root: Path, message: str) -> str:
+    if "not a git repository" in message:
+        return f"{root} is in no git repository"
+    if "dubious ownership" in message:
+        return (
+            f"git refuses the repository of {root}, which belongs to another user;"
+            f" `git config --global --add safe.directory {root}` allows it"
+        )
+    return f"git says: {' '.join(message.split())[:300] or 'nothing'}"
+
+
+def _quiet(root: Path, *args: str) -> str | None:
+    """Run a git command that fails when the answer is no."""
+    with suppress(_GitError):
+        return _git(root, *args).strip() or None
+    return None
+
+
+def _remote_url(root: Path) -> str | None:
+    """Give the address of ``origin``, else of the first remote, without credentials."""
+    remotes = (_quiet(root, "remote") or "").split("\n")
+    name = "origin" if "origin" in remotes else remotes[0]
+    url = _quiet(root, "config", "--get", f"remote.{name}.url") if name else None
+    return _without_credentials(url) if url else None
+
+
+def _without_credentials(url: str) -> str:
+    """Cut user, password and query from a URL; ``git@host:path`` holds no secret.
+
+    >>> _without_credentials("https://me:token@host.org/a.git?private_token=x")
+    'https://host.org/a.git'
+    >>> _without_credentials("git@host.org:a.git")
+    'git@host.org:a.git'
+    """
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{re.split('[?#]', path)[0]}"
+
+
+def _generated(root: Path, source: Path, top: Path) -> list[str]:
+    """Exclude from a diff what a pipeline itself writes, and the pointer of the data.
+
+    DVC updates ``dvc.lock`` between two steps: the second must not look dirty
+    when the first did not. Whether the data moved is the data version's to say.
+    """
+    outs = [str(out.get("path")) for out in _outs(root / "dvc.lock")]
+    outs += _declared_outs(root / "dvc.yaml")
+    written = [_absolute(root / out) for out in ("build", *outs)]
+    inside = [
+        p for p in (*written, source.with_name(source.name + ".dvc")) if p.is_relative_to(top)
+    ]
+    return [
+        ":(top,exclude,glob)**/dvc.lock",
+        *(f":(top,exclude,literal){p.relative_to(top).as_posix()}" for p in inside if p != top),
+    ]
+
+
+def _declared_outs(file: Path) -> list[str]:
+    """List the outputs that the stages of a ``dvc.yaml`` declare."""
+    stages = _yaml(file).get("stages")
+    found = []
+    for stage in stages.values() if isinstance(stages, dict) else ():
+        for kind in ("outs", "metrics", "plots"):
+            entries = stage.get(kind) if isinstance(stage, dict) else None
+            for out in entries if isinstance(entries, list) else ():
+                found += [str(path) for path in (out if isinstance(out, dict) else [out])]
+    return found
+
+
+def _new_code(root: Path) -> tuple[list[str], list[str]]:
+    """List text files in ``src`` that git neither tracks nor ignores, and those too big."""
+    listed = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", CODE)
+    text, too_big = [], []
+    for name in filter(None, listed.split("\0")):
+        path = root / name
+        if name.endswith("/") or path.is_symlink() or _is_secret(name):
+            continue
+        with suppress(OSError):
+            if path.stat().st_size > MAX_PATCH_BYTES:
+                too_big.append(name)
+            elif b"\0" not in path.read_bytes():
+                text.append(name)
+    return text, too_big
+
+
+def _is_secret(name: str) -> bool:
+    return any(Path(name).match(pattern) for pattern in SECRETS)
+
+
+def _patch(
+    root: Path, base: str, generated: Sequence[str], new: list[str]
+) -> tuple[str, bool, str]:
+    """Give the diff from ``base`` to the tree, whether it is whole, and its digest."""
+    secrets = [f":(top,exclude,glob)**/{pattern}" for pattern in SECRETS]
+    command = (*_DIFF, base, "--", ":/", *generated, *secrets)
+    with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
+        env = _with_new_files(root, new, Path(folder)) if new else {}
+        output = Path(folder) / "patch"
+        with output.open("wb") as file:
+            _git_into(file, root, *command, **env)
+        try:
+            return _head(output)
+        except UnicodeDecodeError:
+            # A binary diff is plain ASCII, and applies byte for byte whatever the encoding.
+            attributes = Path(folder) / "attributes"
+            attributes.write_text("* -diff\n")
+            with output.open("wb") as file:
+                _git_into(file, root, "-c", f"core.attributesFile={attributes}", *command, **env)
+            return _head(output)
+
+
+def _with_new_files(root: Path, new: list[str], folder: Path) -> dict[str, str]:
+    """Make a copy of the index that knows the new files, so that the user's stays as it is."""
+    index = folder / "index"
+    own = root / _git(root, "rev-parse", "--git-path", "index").removesuffix("\n")
+    if own.exists():
+        shutil.copy2(own, index)  # git compares the index's own time with those of the files
+    env = {"GIT_INDEX_FILE": str(index)}
+    names = ("--pathspec-from-file=-", "--pathspec-file-nul")
+    _git(root, "--literal-pathspecs", "add", "-N", *names, stdin="\0".join(new), **env)
+    return env
+
+
+def _head(output: Path) -> tuple[str, bool, str]:
+    size = output.stat().st_size
+    with output.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest() if size else ""
+        file.seek(0)
+        head = file.read(MAX_PATCH_BYTES)
+    if size <= MAX_PATCH_BYTES:
+        return head.decode(), True, digest
+    head = head[: head.rfind(b"\n") + 1]
+    return f"{head.decode()}# The patch has {size} bytes; the rest is cut.\n", False, digest
+
+
+def _absolute(path: Path) -> Path:
+    """Make a path absolute and free of ``..``, with links kept as DVC keeps them."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
+
+
+def _above(path: Path, name: str) -> Path | None:
+    """Give the nearest folder, ``path`` included, that holds ``name``."""
+    return next((folder for folder in (path, *path.parents) if (folder / name).exists()), None)
+
+
+def _dvc_root(path: Path) -> Path | None:
+    return next((p for p in (path, *path.parents) if (p / ".dvc" / "config").is_file()), None)
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    """Read a YAML mapping; whatever else there is counts as an empty one."""
+    try:
+        value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _outs(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the outputs of a ``.dvc`` file or of all stages in a ``dvc.lock``."""
+    content = _yaml(file)
+    stages = content.get("stages")
+    holders = list(stages.values()) if isinstance(stages, dict) else [content]
+    for holder in holders:
+        outs = holder.get("outs") if isinstance(holder, dict) else None
+        for out in outs if isinstance(outs, list) else ():
+            if isinstance(out, dict) and "path" in out:
+                yield {"wdir": content.get("wdir", "")} | out
+
+
+def _pointer(file: Path, tracked: Path, out: Mapping[str, Any], top: Path) -> Pointer:
+    """Make a pointer of one output; some remotes keep the listing in the ``.dvc`` file."""
+    version = str(out.get("md5", ""))
+    entries = out.get("files")
+    if not isinstance(entries, list) and version.endswith(".dir"):
+        entries = _cached_listing(top, version)
+    listing = {str(e["relpath"]): str(e["md5"]) for e in entries} if entries is not None else None
+    if not version and listing is not None:
+        version = _folder_version(listing)
+    return Pointer(file, tracked, version, listing)
+
+
+def _cached_listing(top: Path, version: str) -> list[dict[str, Any]] | None:
+    path = _cache_folder(top) / "files" / "md5" / version[:2] / version[2:]
+    try:
+        entries = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return entries if isinstance(entries, list) else None
+
+
+def _cache_folder(top: Path) -> Path:
+    """Give DVC's cache: ``.dvc/cache``, or where its config says."""
+    found = top / ".dvc" / "cache"
+    for name in ("config", "config.local"):
+        config = configparser.ConfigParser(interpolation=None, strict=False)
+        with suppress(configparser.Error, UnicodeDecodeError):
+            config.read(top / ".dvc" / name, encoding="utf-8")
+            found = top / ".dvc" / config.get("cache", "dir", fallback=str(found))
+    return found
+
+
+def _part(pointer: Pointer, source: Path) -> dict[str, str]:
+    """Cut a folder's listing down to one path in it; a file is listed under an empty name."""
+    listing = pointer.listing or {}
+    inside = source.relative_to(pointer.tracked).as_posix()
+    if inside == ".":
+        return dict(listing)
+    if inside in listing:
+        return {"": listing[inside]}
+    prefix = f"{inside}/"
+    return {p.removeprefix(prefix): md5 for p, md5 in listing.items() if p.startswith(prefix)}
+
+
+def _state_of_part(version: str, pointer: Pointer, cache: Path | None) -> DataState:
+    """Judge a part of a tracked folder when only the md5 of the whole is known."""
+    whole = data_version(pointer.tracked, cache)
+    if whole == pointer.version:
+        return DataState(version, False)
+    return DataState(version, True, _difference(pointer.tracked, pointer, pointer.version, whole))
+
+
+def _difference(path: Path, pointer: Pointer, recorded: str, actual: str) -> str:
+    told = f"which records md5 {recorded}" if recorded else "which records no md5 of it"
+    return f"{path.name} differs from {pointer.file.name}, {told}; this is {actual}"
+
+
+def _differences(actual: Mapping[str, str], expected: Mapping[str, str], pointer: str) -> str:
+    """Name the files that differ.
+
+    >>> _differences({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}, "data.dvc")
+    'b differs from data.dvc; c of data.dvc is missing'
+    """
+    both = actual.keys() & expected.keys()
+    changed = sorted(name for name in both if actual[name] != expected[name])
+    kinds = (
+        (changed, f"differs from {pointer}", f"differ from {pointer}"),
+        (sorted(actual.keys() - expected), f"is not in {pointer}", f"are not in {pointer}"),
+        (sorted(expected.keys() - actual), f"of {pointer} is missing", f"of {pointer} are missing"),
+    )
+    return "; ".join(
+        f"{_some(names)} {one if len(names) == 1 else many}" for names, one, many in kinds if names
+    )
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _unchanged_in_git(source: Path) -> bool:
+    try:
+        here = ("--", f":(literal){source.name}")
+        if not _git(source.parent, "ls-files", "-z", *here):
+            return False
+        status = ("status", "--porcelain", "--ignored", "--untracked-files=all")
+        return not _git(source.parent, *status, *here)
+    except _GitError:
+        return False
+
+
+def _listing(folder: Path, cache: Path | None) -> dict[str, str]:
+    """Give the md5 of each file in a folder by its path inside it."""
+    paths = sorted(_walk(folder))
+    names = (path.relative_to(folder).as_posix() for path in paths)
+    return dict(zip(names, _file_versions(paths, cache), strict=True))
+
+
+def _folder_version(listing: Mapping[str, str]) -> str:
+    entries = [{"md5": listing[name], "relpath": name} for name in sorted(listing)]
+    text = json.dumps(entries, sort_keys=True)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A line of a ``.dvcignore``."""
+
+    base: Path
+    pattern: GitIgnoreSpecPattern
+    only_folders: bool
+
+    def matches(self, path: Path, is_folder: bool) -> bool:
+        if self.only_folders and not is_folder:
+            return False
+        name = path.relative_to(self.base).as_posix()
+        names = (name, f"{name}/") if is_folder else (name,)
+        return any(self.pattern.match_file(name) is not None for name in names)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files that DVC takes for the content of ``folder``.
+
+    DVC follows links to files but not to folders, and leaves out what
+    ``.dvcignore`` files between its root and the file say, the last match winning.
+    """
+    top = _dvc_root(folder) or folder
+    rules = {top: _rules(top, (".hg/", ".git/", ".git", ".dvc/")) + _rules_in(top)}
+    for above in reversed([p for p in folder.parents if p.is_relative_to(top) and p != top]):
+        rules[above] = rules[above.parent] + _rules_in(above)
+    for here, folders, names in os.walk(folder):
+        base = Path(here)
+        if base not in rules:
+            rules[base] = rules[base.parent] + _rules_in(base)
+        folders[:] = [
+            name
+            for name in folders
+            if not _ignored(base / name, rules[base], is_folder=True)
+            and not (base / name / ".dvc").exists()
+        ]
+        yield from (
+            base / name for name in names if not _ignored(base / name, rules[base], is_folder=False)
+        )
+
+
+def _rules_in(folder: Path) -> list[_Rule]:
+    try:
+        lines = (folder / ".dvcignore").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Can't read {folder / '.dvcignore'}: {error}.") from error
+    return _rules(folder, [line.strip() for line in lines])
+
+
+def _rules(base: Path, lines: Iterable[str]) -> list[_Rule]:
+    patterns = ((line, GitIgnoreSpecPattern(line)) for line in lines if line)
+    return [_Rule(base, p, line.endswith("/")) for line, p in patterns if p.include is not None]
+
+
+def _ignored(path: Path, rules: Sequence[_Rule], *, is_folder: bool) -> bool:
+    last = next((rule for rule in reversed(rules) if rule.matches(path, is_folder)), None)
+    return bool(last and last.pattern.include)
+
+
+def _file_versions(paths: Sequence[Path], cache: Path | None) -> list[str]:
+    """Give the md5 of each file, reading only those that changed since the last time."""
+    known = _remembered(cache)
+    try:
+        before = [_fingerprint(path) for path in paths]
+        found = {
+            str(path): known[str(path)][-1]
+            for path, fingerprint in zip(paths, before, strict=True)
+            if known.get(str(path), [])[:-1] == fingerprint
+        }
+        unread = [path for path in paths if str(path) not in found]
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            found |= {str(p): md5 for p, md5 in zip(unread, pool.map(_md5, unread), strict=True)}
+        settled = {
+            str(path): [*fingerprint, found[str(path)]]
+            for path, fingerprint in zip(paths, before, strict=True)
+            if _settled(fingerprint) and _fingerprint(path) == fingerprint
+        }
+    except OSError as error:
+        raise _unreadable(error) from error
+    if cache is not None and unread and settled:
+        # What can't be remembered is computed again next time: no reason to fail.
+        with suppress(RatchetError):
+            files.write_json(cache, known | settled)
+    return [found[str(path)] for path in paths]
+
+
+def _remembered(cache: Path | None) -> dict[str, list[Any]]:
+    try:
+        known = json.loads(cache.read_bytes()) if cache is not None else {}
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _fingerprint(path: Path) -> list[int]:
+    """Tell a file from its changed self without reading it; a tool may put its mtime back."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _settled(fingerprint: Sequence[int]) -> bool:
+    """Tell whether a change after reading would show: not while the clock's tick lasts."""
+    return time.time_ns() - max(fingerprint[1:3]) > RACY_NS
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.md5(usedforsecurity=False), _bufsize=2**20
+        ).hexdigest()
+
+
+def _unreadable(error: OSError) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(
+            f"{error.filename} is not there. Bring tracked data with `dvc pull`,"
+            " or change data.source in params.yaml."
+        )
+    return DataError(f"Can't read {error.filename}: {error.strerror}. Check its permissions.")
+
+
+def _short(content: bytes) -> str:
+    """Digest to 16 hexadecimal digits: short enough to read, long enough not to meet twice."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _cpu_model() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
+    asked = _output("sysctl", "-n", "machdep.cpu.brand_string")
+    return asked.strip() or platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota, _, period = _limit("cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        return max(1, min(allowed or 1, round(int(quota) / int(period))))
+    return allowed or 1
+
+
+def _usable_memory() -> int:
+    limit = _limit("memory.max")
+    total = int(psutil.virtual_memory().total)
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def _limit(name: str) -> str:
+    """Read a limit of the container that this process is in; empty without one."""
+    top = Path("/sys/fs/cgroup")
+    with suppress(OSError):
+        own = Path("/proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
+        for folder in (top / own, top):
+            if (folder / name).is_file():
+                return (folder / name).read_text().strip()
+    return ""
+
+
+def _gpus() -> tuple[str, ...]:
+    asked = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    return tuple(line.strip() for line in asked.splitlines() if line.strip())
+
+
+def _output(*command: str) -> str:
+    """Give what a program prints; empty when it isn't there, fails or takes too long."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_GPU_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return ""
+    return "" if done.returncode else done.stdout
