@@ -1,0 +1,102 @@
+"""Where a project's files are: one params.yaml, its data, and what the steps build."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ratchet import settings as settings_module
+from ratchet.lineage import main_checkout
+from ratchet.settings import Settings
+
+
+@dataclass(frozen=True)
+class Project:
+    """A parameter file, what it says, and the folders that belong to it."""
+
+    params_file: Path
+    """Absolute path of the parameter file."""
+    settings: Settings
+    """What it says, with the overrides applied."""
+    overrides: tuple[str, ...] = ()
+    """Assignments from the command line, as they were given."""
+
+    @classmethod
+    def open(cls, params_file: Path, overrides: Sequence[str] = ()) -> "Project":
+        """Read a parameter file.
+
+        Raises
+        ------
+        SettingsError
+            If the file or an override says something that is not allowed.
+        """
+        path = params_file.absolute()
+        return cls(path, settings_module.load(path, overrides), tuple(overrides))
+
+    @property
+    def root(self) -> Path:
+        """Folder of the parameter file; the paths in it are relative to this."""
+        return self.params_file.parent
+
+    @property
+    def home(self) -> Path:
+        """Folder in which the embedded MLflow store lies.
+
+        The top of the git checkout, so that every parameter file in it shares
+        one store. In the workspace that ``dvc exp run --temp`` deletes when it
+        is done, it is the checkout that the experiment was started from.
+        """
+        lasting = main_checkout(self.root)
+        return next(
+            (folder for folder in (lasting, *lasting.parents) if (folder / ".git").exists()),
+            lasting,
+        )
+
+    @property
+    def source(self) -> Path:
+        """File or folder of the table."""
+        return self.root / self.settings.data.source
+
+    @property
+    def build(self) -> Path:
+        """Folder of all that the steps write.
+
+        ``build`` beside a ``params.yaml``; a parameter file of another name
+        has a folder of its own in there, so that two never mix.
+        """
+        folder = self.root / "build"
+        return folder if self.params_file.name == "params.yaml" else folder / self.params_file.stem
+
+    @property
+    def prepared(self) -> Path:
+        """Folder that prepare writes."""
+        return self.build / "prepared"
+
+    @property
+    def trained(self) -> Path:
+        """Folder that train writes."""
+        return self.build / "train"
+
+    @property
+    def evaluated(self) -> Path:
+        """Folder that evaluate writes."""
+        return self.build / "evaluate"
+
+    @property
+    def promoted(self) -> Path:
+        """Folder that promote writes."""
+        return self.build / "promote"
+
+
+def tracking_uri(project: Project) -> str:
+    """Where the runs go: params.yaml, else the environment, else ``mlflow.db``.
+
+    A relative SQLite path is anchored to the project's home, so that every
+    step finds the same store wherever it was started.
+    """
+    uri = project.settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
+    uri = uri or "sqlite:///mlflow.db"
+    relative = uri.removeprefix("sqlite:///")
+    if relative != uri and not relative.startswith("/") and relative != ":memory:":
+        return f"sqlite:///{project.home / relative}"
+    return uri
