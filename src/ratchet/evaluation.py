@@ -1,0 +1,385 @@
+"""How sure a score is, and how sure the difference between two models' scores is.
+
+Every interval comes from one bootstrap. Rows that are drawn together are a
+*unit*: a row by itself, or a cluster of rows such as one customer's or one
+day's. A resample draws as many units as there are, with replacement, and a
+metric scores it from how often each unit was drawn, so no row is copied. More
+than ``MAX_UNITS`` units are first dealt at random to that many units of equal
+size: the variance between units stands for the variance between rows just as
+well, and the cost stops growing with the number of rows.
+
+References
+----------
+Efron, B. and Tibshirani, R. J. (1993). An Introduction to the Bootstrap,
+chapter 13 (percentile intervals).
+Davison, A. C. and Hinkley, D. V. (1997). Bootstrap Methods and their
+Application, section 3.8 (clusters).
+Wolter, K. M. (2007). Introduction to Variance Estimation, 2nd ed., chapter 2
+(random groups).
+Chamandy, N., Muralidharan, O., Najmi, A. and Naidu, S. (2012). Estimating
+Uncertainty for Massive Data Streams. Google (tables too large to draw by row).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ratchet.errors import DataError
+from ratchet.metrics import Metric, Predictions, score
+from ratchet.problem import ProblemType
+
+# The half width of an interval then carries 0.7 % of noise, a sixth of what 1000 resamples add.
+MAX_UNITS = 10_000
+
+# Draws held at a time: 32 MB.
+DRAWS_AT_ONCE = 4_000_000
+
+# Share of resamples that may leave a score undefined before its interval is, too.
+MAX_UNDEFINED = 0.05
+
+# Few blocks make an interval wide and uncertain; long blocks keep what depends together.
+MIN_BLOCKS = 20
+
+_SPANS = ("M", "W", "D", "h", "min", "s")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric's score and its interval, all in the metric's own direction."""
+
+    metric: str
+    """Name of the metric."""
+    value: float
+    """Score of the rows as they are."""
+    low: float
+    """Lower end of the interval; NaN where none can be given."""
+    high: float
+    """Upper end of the interval; NaN where none can be given."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one model on one set of rows."""
+
+    problem: ProblemType
+    """What was predicted."""
+    n_rows: int
+    """Rows that were scored."""
+    n_units: int
+    """Rows or clusters, and so independent pieces of evidence, that resamples drew from."""
+    confidence: float
+    """Probability that each interval promises."""
+    resamples: int
+    """Bootstrap resamples behind each interval."""
+    scores: tuple[Score, ...]
+    """In the order in which the metrics were given."""
+
+    def score(self, name: str) -> Score:
+        """Find the score of a metric.
+
+        Raises
+        ------
+        DataError
+            If that metric was not evaluated.
+        """
+        for found in self.scores:
+            if found.metric == name:
+                return found
+        names = ", ".join(found.metric for found in self.scores)
+        raise DataError(f"No score {name!r} was evaluated. Evaluated: {names}.")
+
+    def flat(self, prefix: str) -> dict[str, float]:
+        """Give the numbers under the names that runs and ``metrics.json`` use.
+
+        Parameters
+        ----------
+        prefix : str
+            The split that was scored, e.g. ``"test"``.
+
+        Examples
+        --------
+        >>> scores = (Score("rmse", 5.0, 4.5, 5.5),)
+        >>> Evaluation(ProblemType.REGRESSION, 90, 90, 0.95, 1000, scores).flat("test")
+        {'test/rmse': 5.0, 'test/rmse_low': 4.5, 'test/rmse_high': 5.5}
+        """
+        numbers: dict[str, float] = {}
+        for found in self.scores:
+            name = f"{prefix}/{found.metric}"
+            numbers |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        return numbers
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better a challenger is than a champion on the same rows."""
+
+    metric: str
+    """Name of the metric."""
+    challenger: float
+    """The challenger's score, in the metric's own direction."""
+    champion: float
+    """The champion's score, in the metric's own direction."""
+    gain: float
+    """What the challenger gains, in the metric's unit; positive when it is the better one."""
+    low: float
+    """Lower end of the gain's interval; NaN where none can be given."""
+    high: float
+    """Upper end of the gain's interval; NaN where none can be given."""
+    confidence: float
+    """Probability that the interval promises."""
+    resamples: int
+    """Bootstrap resamples behind the interval."""
+    n_rows: int
+    """Rows that both were scored on."""
+    n_units: int
+    """Rows or clusters, and so independent pieces of evidence, that resamples drew from."""
+
+
+def evaluate(
+    y: np.ndarray,
+    predictions: Predictions,
+    metrics: Sequence[Metric],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int,
+    clusters: np.ndarray | None = None,
+) -> Evaluation:
+    """Score a model with bootstrap percentile intervals.
+
+    Parameters
+    ----------
+    y : np.ndarray of shape (n,)
+        The truth: quantities, or class codes 0..K-1 (of two, 1 is the positive one).
+    predictions : Predictions
+        Of the same n rows.
+    metrics : sequence of Metric
+        At least one; all judge the same problem.
+    resamples : int
+        How many resamples to draw.
+    confidence : float
+        Probability in (0, 1) that each interval promises.
+    seed : int
+        Seed of the draws; the same seed gives the same intervals.
+    clusters : np.ndarray of shape (n,), optional
+        Code of the cluster of each row, drawn as a whole: the groups of a
+        group split, or ``time_blocks``. None draws rows.
+
+    Returns
+    -------
+    Evaluation
+        An interval is NaN if more than ``MAX_UNDEFINED`` of the resamples left
+        the score undefined, or if there are too few units for the confidence.
+
+    Raises
+    ------
+    SettingsError
+        If a metric judges probabilities and there are none.
+    """
+    units = _Units.of(len(y), clusters, seed)
+    scorers = [metric.scorer(y, predictions, units.codes) for metric in metrics]
+    drawn = [[scorer(weights) for scorer in scorers] for weights in units.draws(resamples)]
+    scores = tuple(
+        Score(
+            metric.name,
+            score(metric, y, predictions),
+            *_interval(np.concatenate(values), confidence, units.independent),
+        )
+        for metric, values in zip(metrics, zip(*drawn, strict=True), strict=True)
+    )
+    problem = _problem_of(metrics, y, predictions)
+    return Evaluation(problem, len(y), units.independent, confidence, resamples, scores)
+
+
+def paired_difference(
+    metric: Metric,
+    y: np.ndarray,
+    challenger: Predictions,
+    champion: Predictions,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int,
+    clusters: np.ndarray | None = None,
+) -> Difference:
+    """Compare two models on the same rows, with a bootstrap interval of the gain.
+
+    Both are scored on the same resamples, so that what is hard for both
+    cancels. Swapping them mirrors the interval exactly, and a model gains
+    exactly 0 over itself.
+
+    Parameters
+    ----------
+    metric : Metric
+        The judge.
+    y : np.ndarray of shape (n,)
+        The truth, of rows that neither model was trained on.
+    challenger, champion : Predictions
+        Of the same n rows.
+    resamples : int
+        How many resamples to draw.
+    confidence : float
+        Probability in (0, 1) that the interval promises.
+    seed : int
+        Seed of the draws; the same seed gives the same interval.
+    clusters : np.ndarray of shape (n,), optional
+        Code of the cluster of each row, drawn as a whole: the groups of a
+        group split, or ``time_blocks``. None draws rows.
+
+    Returns
+    -------
+    Difference
+        Its interval is NaN under the same conditions as in ``evaluate``.
+
+    Raises
+    ------
+    SettingsError
+        If the metric judges probabilities and there are none.
+    """
+    units = _Units.of(len(y), clusters, seed)
+    of_challenger = metric.scorer(y, challenger, units.codes)
+    of_champion = metric.scorer(y, champion, units.codes)
+    sign = -1 if metric.maximize else 1
+    gains = [
+        sign * (of_champion(weights) - of_challenger(weights)) for weights in units.draws(resamples)
+    ]
+    scores = score(metric, y, challenger), score(metric, y, champion)
+    return Difference(
+        metric.name,
+        *scores,
+        metric.loss(scores[1]) - metric.loss(scores[0]),
+        *_interval(np.concatenate(gains), confidence, units.independent),
+        confidence,
+        resamples,
+        len(y),
+        units.independent,
+    )
+
+
+def time_blocks(times: pd.Series) -> np.ndarray:
+    """Cut time into blocks that can be drawn as if they were independent.
+
+    Rows that are close in time are alike, so they are drawn together. Blocks
+    are calendar months if those make at least ``MIN_BLOCKS``; else weeks,
+    days, hours, minutes or seconds; else every point in time is one.
+    The longest span is taken because dependence ends somewhere inside a block,
+    unless blocks are too short for it.
+
+    Parameters
+    ----------
+    times : pd.Series of shape (n,)
+        Points in time, in any order.
+
+    Returns
+    -------
+    np.ndarray of shape (n,)
+        Codes 0..g-1 in the order of time.
+
+    Raises
+    ------
+    DataError
+        If ``times`` doesn't hold points in time.
+
+    References
+    ----------
+    Carlstein, E. (1986). The Use of Subseries Values for Estimating the
+    Variance of a General Statistic from a Stationary Sequence. Annals of
+    Statistics 14 (blocks that don't overlap, as here).
+    Künsch, H. R. (1989). The Jackknife and the Bootstrap for General
+    Stationary Observations. Annals of Statistics 17.
+    Politis, D. N. and Romano, J. P. (1994). The Stationary Bootstrap. Journal
+    of the American Statistical Association 89.
+
+    Examples
+    --------
+    >>> days = pd.Series(pd.date_range("2024-01-01", periods=60, freq="12h"))
+    >>> time_blocks(days)[:5]
+    array([0, 0, 1, 1, 2])
+    """
+    if not pd.api.types.is_datetime64_any_dtype(times):
+        raise DataError(
+            f"Column {times.name!r} holds {times.dtype}, not points in time, so it can't be cut"
+            " into blocks of time. Name a date or time column in split.column."
+        )
+    local = times.dt.tz_localize(None)
+    for span in _SPANS:
+        blocks = local.dt.to_period(span)
+        if blocks.nunique() >= MIN_BLOCKS:
+            return _codes(blocks)
+    return _codes(local)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What a resample draws."""
+
+    codes: np.ndarray
+    """Shape (n,): unit of each row, 0..g-1."""
+    independent: int
+    """Rows or clusters before any were dealt to the same unit."""
+    rng: np.random.Generator
+    """Source of the draws."""
+
+    @classmethod
+    def of(cls, n: int, clusters: np.ndarray | None, seed: int) -> "_Units":
+        """Make units of n rows or of their clusters, ``MAX_UNITS`` at most."""
+        rng = np.random.default_rng(seed)
+        codes = np.arange(n) if clusters is None else _codes(pd.Series(clusters))
+        independent = int(codes.max()) + 1
+        if independent > MAX_UNITS:
+            codes = (rng.permutation(independent) % MAX_UNITS)[codes]
+        return cls(codes, independent, rng)
+
+    def draws(self, resamples: int) -> Iterator[np.ndarray]:
+        """Yield, few resamples at a time, how often each unit was drawn: shape (b, g)."""
+        g = min(self.independent, MAX_UNITS)
+        size = max(1, DRAWS_AT_ONCE // g)
+        for start in range(0, resamples, size):
+            b = min(size, resamples - start)
+            cells = self.rng.integers(g, size=(b, g)) + g * np.arange(b)[:, None]
+            yield np.bincount(cells.ravel(), minlength=b * g).reshape(b, g)
+
+
+def _codes(labels: pd.Series) -> np.ndarray:
+    return pd.factorize(labels, sort=True, use_na_sentinel=False)[0]
+
+
+def _interval(values: np.ndarray, confidence: float, units: int) -> tuple[float, float]:
+    """Take the percentile interval of a bootstrap, widened for few units.
+
+    The plain percentile interval of g units is too narrow by what separates
+    the normal distribution from Student's and g - 1 from g; asking for farther
+    percentiles mends both. Ends are values that occurred, counted from both
+    sides alike, so that the interval of ``-values`` is the mirror image.
+    There is none when the g units themselves can't hold so much confidence:
+    their median is outside all of them with probability 2 ** (1 - g).
+
+    References
+    ----------
+    Hesterberg, T. C. (2015). What Teachers Should Know About the Bootstrap.
+    The American Statistician 69 (expanded percentiles).
+    """
+    defined = np.sort(values[~np.isnan(values)])
+    too_few_units = 2.0 ** (1 - units) > 1 - confidence
+    if too_few_units or len(defined) < (1 - MAX_UNDEFINED) * len(values):
+        return nan, nan
+    student = stats.t.ppf((1 - confidence) / 2, units - 1)
+    tail = stats.norm.cdf(student * np.sqrt(units / (units - 1)))
+    k = max(1, int(tail * (len(defined) + 1)))
+    return float(defined[k - 1]), float(defined[-k])
+
+
+def _problem_of(metrics: Sequence[Metric], y: np.ndarray, predictions: Predictions) -> ProblemType:
+    """Tell what all metrics judge; several judge two classes as well as more."""
+    common = frozenset.intersection(*(metric.problems for metric in metrics))
+    if len(common) == 1:
+        return next(iter(common))
+    if predictions.probabilities is None:
+        classes = int(max(np.max(y), np.max(predictions.values))) + 1
+    else:
+        classes = predictions.probabilities.shape[1]
+    return ProblemType.BINARY if classes <= 2 else ProblemType.MULTICLASS
