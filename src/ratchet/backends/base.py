@@ -1,0 +1,199 @@
+"""What a backend is, and the shelf on which backends stand."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ratchet.errors import RatchetError
+from ratchet.features import Preparation
+from ratchet.problem import ProblemType
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Real:
+    """A hyperparameter between two numbers."""
+
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    log: bool = False
+    """Whether its order of magnitude is what matters."""
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole hyperparameter between two numbers, both allowed."""
+
+    low: int
+    """Smallest value."""
+    high: int
+    """Largest value."""
+    log: bool = False
+    """Whether its order of magnitude is what matters."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A hyperparameter that is one of a few values."""
+
+    options: tuple[Any, ...]
+    """The values."""
+
+
+Dimension = Real | Integer | Choice
+Space = Mapping[str, Dimension]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What there is to learn, as far as a space of hyperparameters depends on it."""
+
+    problem: ProblemType
+    """Kind of problem."""
+    n_rows: int
+    """Training rows."""
+    n_columns: int
+    """Feature columns of the table."""
+    n_classes: int = 0
+    """Classes of the target; 0 for a quantity."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of model that a backend builds."""
+
+    name: str
+    """Name in params.yaml and in the trials."""
+    preparation: Preparation
+    """What its input looks like."""
+    starts: tuple[Params, ...] = ({},)
+    """Settings known to be good across tables, the cheapest first; tried before any search."""
+    space: Space = field(default_factory=dict)
+    """Hyperparameters to search over; empty when there is nothing to tune."""
+    is_baseline: bool = False
+    """Whether it ignores the features: what any model must beat."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prepared rows and their target."""
+
+    X: Any
+    """Array or sparse matrix of shape (n_rows, n_outputs)."""
+    y: np.ndarray
+    """Class codes or quantities, of shape (n_rows,)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One model to fit."""
+
+    family: str
+    """Name of the family."""
+    params: Params
+    """Hyperparameters; those left out take the family's defaults."""
+    task: Task
+    """What there is to learn."""
+    train: Rows
+    """Rows to learn from."""
+    valid: Rows | None
+    """Rows to stop early on; None when the number of rounds is known."""
+    categorical: np.ndarray
+    """Boolean mask of shape (n_outputs,): which columns of X are codes of categories."""
+    metric: str
+    """Score that is optimised, by its name."""
+    threads: int
+    """Most threads to use."""
+    seed: int
+    """Seed of every random choice."""
+    deadline: float | None = None
+    """Time of ``time.monotonic()`` at which to stop with what there is."""
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model, and how to make it again without rows to stop on."""
+
+    estimator: Any
+    """Estimator with scikit-learn's ``predict`` and, for classes, ``predict_proba``."""
+    params: Params
+    """The request's hyperparameters with what early stopping found, e.g. ``n_estimators``."""
+
+
+class Backend(ABC):
+    """A registered way to build and fit models.
+
+    A backend describes models and fits them. It never splits rows, logs, saves
+    or reads settings.
+    """
+
+    name: ClassVar[str]
+    """Name on the shelf."""
+    trusted_types: ClassVar[tuple[str, ...]] = ()
+    """Classes in its saved models that skops does not know by itself."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions that a saved model needs beside scikit-learn."""
+
+    @abstractmethod
+    def families(self, task: Task) -> tuple[Family, ...]:
+        """Describe the families that suit ``task``, the cheapest first."""
+
+    @abstractmethod
+    def fit(self, request: Request) -> Fitted:
+        """Fit one model."""
+
+
+_SHELF: dict[str, type[Backend]] = {}
+
+
+def register(backend: type[Backend]) -> type[Backend]:
+    """Put a backend class on the shelf, under its ``name``.
+
+    Works as a decorator and as a plain call. Registering the same class
+    twice does nothing, so that a module may be imported again.
+
+    Raises
+    ------
+    RatchetError
+        If the class has no name, or another class has taken it. Replacing a
+        backend silently would change what an old params.yaml means.
+    """
+    name = getattr(backend, "name", None)
+    if not name:
+        raise RatchetError(f"{backend.__name__} needs a `name` before it can be registered.")
+    taken = _SHELF.setdefault(name, backend)
+    if taken is not backend:
+        raise RatchetError(f"Backend {name!r} is already registered, by {taken.__name__}.")
+    return backend
+
+
+def available() -> tuple[str, ...]:
+    """Names of the registered backends, in order of registration."""
+    return tuple(_SHELF)
+
+
+def get(name: str) -> Backend:
+    """Make the backend called ``name``.
+
+    Raises
+    ------
+    RatchetError
+        If none is registered under that name.
+    """
+    if name not in _SHELF:
+        raise RatchetError(
+            f"No backend is called {name!r}. Registered: {', '.join(sorted(_SHELF))}."
+        )
+    return _SHELF[name]()

@@ -1,0 +1,170 @@
+"""From the columns of a schema to the numbers that each kind of model gets."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.schema import Kind, Schema
+
+if TYPE_CHECKING:
+    from sklearn.compose import ColumnTransformer
+
+# A label seen less often than this is put with the other rare ones.
+MIN_FREQUENCY = 5
+# Most labels of one column that get a column of their own in a one-hot encoding.
+MAX_ONE_HOT = 300
+# Histogram boosting keeps a category in one byte and needs one value for "missing".
+MAX_CODES = 254
+# Dimensions that a free text column becomes.
+TEXT_DIMENSIONS = 30
+
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "skrub._apply_to_cols.ApplyToCols",
+    "skrub._apply_to_each_col.ApplyToEachCol",
+    "skrub._datetime_encoder.DatetimeEncoder",
+    "skrub._datetime_encoder._CircularEncoder",
+    "skrub._squashing_scaler.SquashingScaler",
+    "skrub._squashing_scaler._MinMaxScaler",
+    "skrub._string_encoder.StringEncoder",
+    "skrub._to_str.ToStr",
+    "skrub.selectors._base.All",
+)
+"""Classes that a saved preparation holds and skops does not know by itself."""
+
+
+class Preparation(StrEnum):
+    """What a kind of model is good with."""
+
+    NATIVE = "native"
+    """Categories as codes that the model splits by itself; missing values stay missing."""
+    CODES = "codes"
+    """As native, with at most ``MAX_CODES`` categories in a column."""
+    SCALED = "scaled"
+    """Numbers imputed and scaled, categories one-hot, times of day and year as circles."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A table as a model takes it."""
+
+    values: Any
+    """Array or sparse matrix of shape (n_rows, n_outputs)."""
+    categorical: np.ndarray
+    """Boolean mask of shape (n_outputs,): which outputs are codes of categories."""
+
+
+def preparation(
+    schema: Schema, kind: Preparation, *, time_ordered: bool = False
+) -> "ColumnTransformer":
+    """Build the unfitted transformer from raw columns to a model's input.
+
+    Outputs of category columns come first, so that a model can be told which
+    are codes. Every part is a class of scikit-learn or skrub: a logged model
+    needs nothing of ours to be loaded.
+
+    Parameters
+    ----------
+    schema : Schema
+        Columns and their kinds.
+    kind : Preparation
+        What the model is good with.
+    time_ordered : bool
+        Whether rows are split by time. Then the age of a row is left out: in
+        test it lies beyond anything that was trained on.
+    """
+    from sklearn.compose import ColumnTransformer
+
+    scaled = kind is Preparation.SCALED
+    # A text column without a value in training has no vocabulary to learn.
+    texts = [c.name for c in schema.columns if c.kind is Kind.TEXT and c.distinct]
+    parts = [
+        ("category", _categories(kind), schema.of_kind(Kind.CATEGORY)),
+        ("number", _numbers(scaled), schema.of_kind(Kind.NUMBER, Kind.BOOLEAN)),
+        ("datetime", _datetimes(scaled, time_ordered), schema.of_kind(Kind.DATETIME)),
+        ("text", _texts(scaled), texts),
+    ]
+    return ColumnTransformer(
+        [part for part in parts if part[2]], verbose_feature_names_out=False, sparse_threshold=0.3
+    )
+
+
+def matrix(transformer: "ColumnTransformer", schema: Schema, values: Any) -> Matrix:
+    """Wrap what ``transformer`` gave with the mask of its category codes."""
+    mask = np.zeros(values.shape[1], dtype=bool)
+    encoder = transformer.named_transformers_.get("category")
+    if hasattr(encoder, "categories_") and not hasattr(encoder, "drop"):
+        mask[: len(schema.of_kind(Kind.CATEGORY))] = True
+    return Matrix(values, mask)
+
+
+def as_features(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Select the feature columns in the schema's order and types."""
+    return frame[schema.names].astype({column.name: column.dtype for column in schema.columns})
+
+
+def _categories(kind: Preparation) -> Any:
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+
+    if kind is Preparation.SCALED:
+        return OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            min_frequency=MIN_FREQUENCY,
+            max_categories=MAX_ONE_HOT,
+            dtype=np.float64,
+        )
+    return OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+        max_categories=MAX_CODES if kind is Preparation.CODES else None,
+    )
+
+
+def _numbers(scaled: bool) -> Any:
+    if not scaled:
+        return "passthrough"
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from skrub import SquashingScaler
+
+    # One absurd value, a taxi trip of 92,064 miles, would decide a linear model by itself: the
+    # scale comes from the quartiles, and what lies far outside them is squashed.
+    return make_pipeline(SimpleImputer(strategy="median", add_indicator=True), SquashingScaler())
+
+
+def _datetimes(scaled: bool, time_ordered: bool) -> Any:
+    from skrub import ApplyToCols, DatetimeEncoder
+
+    encoder = ApplyToCols(
+        DatetimeEncoder(
+            resolution="minute",
+            add_weekday=True,
+            add_total_seconds=not time_ordered,
+            periodic_encoding="circular" if scaled else None,
+        )
+    )
+    if not scaled:
+        return encoder
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # A column without a value in training becomes zeros; dropping it could leave no column.
+    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+    return make_pipeline(encoder, imputer, StandardScaler())
+
+
+def _texts(scaled: bool) -> Any:
+    from skrub import ApplyToCols, StringEncoder
+
+    encoder = ApplyToCols(StringEncoder(n_components=TEXT_DIMENSIONS, random_state=0))
+    if not scaled:
+        return encoder
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(encoder, StandardScaler())
