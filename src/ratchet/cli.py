@@ -1,0 +1,244 @@
+"""Arguments in, one step or command run, exit code out."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ratchet.errors import InterruptionError, RatchetError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ratchet.commands.status import Status
+    from ratchet.project import Project
+    from ratchet.search import TrialResult
+
+
+class Exit(IntEnum):
+    """What the exit code says."""
+
+    DONE = 0
+    NO = 1
+    MISTAKE = 2
+    INTERRUPTED = 130
+
+
+app = typer.Typer(
+    help="Take a versioned table to a registered champion that only moves forward, on evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ParamsOption = Annotated[
+    Path, typer.Option("--params", help="Parameter file.", metavar="FILE", show_default=True)
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        help="Override settings, such as 'train.search.max_trials=10 seed=3'; repeatable.",
+        metavar="NAME=VALUE",
+    ),
+]
+DEFAULT_PARAMS = Path("params.yaml")
+SAMPLE_MONTHS = ["2023-01", "2023-02"]
+
+
+@app.command()
+def prepare(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
+    """Read, check, filter and split the table."""
+    project = _project(params, set_)
+    from ratchet.steps import prepare as step
+
+    step.run(project)
+
+
+@app.command()
+def train(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
+    """Search for the best model on the prepared rows."""
+    project = _project(params, set_)
+    from ratchet.steps import train as step
+
+    with _progress(project) as on_trial:
+        step.run(project, on_trial)
+
+
+@app.command()
+def evaluate(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
+    """Judge the leader on the test rows."""
+    project = _project(params, set_)
+    from ratchet.steps import evaluate as step
+
+    step.run(project)
+
+
+@app.command()
+def promote(
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    strict: Annotated[bool, typer.Option(help="Exit with 1 when nothing was promoted.")] = False,
+) -> None:
+    """Make the leader the champion if every gate passes."""
+    project = _project(params, set_)
+    from ratchet.steps import promote as step
+
+    decision = step.run(project)
+    if strict and not decision.promoted:
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
+def run(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
+    """Run prepare, train, evaluate and promote, and show what came out."""
+    project = _project(params, set_)
+    from ratchet.commands import pipeline, status
+
+    with _progress(project) as on_trial:
+        pipeline.run(project, on_trial)
+    _show(status.read(project))
+
+
+@app.command(name="status")
+def status_(
+    params: ParamsOption = DEFAULT_PARAMS,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Show what the last run tried, what won, and whether it was promoted."""
+    project = _project(params, [])
+    from ratchet.commands import status
+
+    found = status.read(project)
+    if json:
+        typer.echo(status.as_json(found))
+    else:
+        _show(found)
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
+    month: Annotated[
+        list[str], typer.Option(help="Month to simulate, as YYYY-MM; repeatable.")
+    ] = SAMPLE_MONTHS,
+    rows: Annotated[int, typer.Option(help="Trips a month.", min=1)] = 15_000,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
+    drift: Annotated[
+        float, typer.Option(help="How far demand, speeds and prices have moved; 0 is not at all.")
+    ] = 0.0,
+) -> None:
+    """Simulate months of green-taxi trips in the schema of the NYC TLC."""
+    from ratchet import taxi
+
+    for path in taxi.write_months(out, month, rows=rows, seed=seed, drift=drift):
+        typer.echo(path)
+
+
+def main() -> None:
+    """Run the command line; the only place that turns an error into a sentence."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("ratchet").setLevel(logging.INFO)
+    if not sys.warnoptions:
+        # Libraries warn their developers; a user can do nothing about it.
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    try:
+        app(prog_name="ratchet")
+    except InterruptionError as error:
+        _say(str(error))
+        raise SystemExit(Exit.INTERRUPTED) from None
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        raise SystemExit(Exit.INTERRUPTED) from None
+    except RatchetError as error:
+        _say(f"{type(error).__name__}: {error}")
+        raise SystemExit(Exit.MISTAKE) from None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _project(params: Path, overrides: list[str]) -> "Project":
+    from ratchet.project import Project
+
+    return Project.open(params, overrides)
+
+
+@contextmanager
+def _progress(project: "Project") -> Iterator[Callable[["TrialResult"], None]]:
+    """Show the search as a live bar on a terminal, as a line a trial elsewhere."""
+    from ratchet.progress import SearchProgress
+
+    with SearchProgress(project.settings, _console(stderr=True)) as progress:
+        yield progress.on_trial
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def _show(status: "Status") -> None:
+    """Print the table that a run ends with."""
+    from rich.table import Table
+
+    from ratchet.gates import decimals, shown
+
+    console = _console()
+    leader = status.leader
+    table = Table(title="What was tried", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("family")
+    for heading in ("trials", "failed", f"best valid/{leader.metric}", "seconds"):
+        table.add_column(heading, justify="right")
+    places = decimals(tried.best for tried in status.tried)
+    for tried in status.tried:
+        table.add_row(
+            tried.family,
+            str(tried.trials),
+            str(tried.failed),
+            shown(tried.best, places),
+            f"{tried.seconds:.1f}",
+        )
+    console.print()
+    console.print(table)
+    console.print()
+    for name, text in _facts(status):
+        console.print(f"[bold]{name:<10}[/bold] ", end="")
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def _facts(status: "Status") -> Iterator[tuple[str, str]]:
+    from ratchet.gates import decimals, shown
+
+    leader, key = status.leader, f"test/{status.leader.metric}"
+    score, low, high, baseline = (
+        status.test[name] for name in (key, f"{key}_low", f"{key}_high", f"baseline/{key}")
+    )
+    places = decimals([score, baseline])
+    yield "won", f"{leader.name}, trial {leader.trial} of {leader.n_trials}"
+    yield (
+        key,
+        f"{shown(score, places)} [{shown(low, places)}, {shown(high, places)}],"
+        f" baseline {shown(baseline, places)}",
+    )
+    decision = status.decision
+    if decision is None:
+        yield "promoted", "not judged yet: run promote"
+    elif decision.promoted:
+        yield "promoted", f"yes, as version {decision.version} of {decision.model}"
+        yield "because", decision.reason
+    else:
+        yield "promoted", "no"
+        yield "because", decision.reason
+    yield "look", f"mlflow ui --backend-store-uri {status.store_uri}"

@@ -1,0 +1,39 @@
+"""The whole pipeline in one process: what ``mlflow run .`` starts."""
+
+from collections.abc import Callable
+
+from ratchet import tracking
+from ratchet.project import Project
+from ratchet.search import TrialResult
+from ratchet.steps import evaluate, prepare, promote, train
+from ratchet.steps.promote import Decision
+from ratchet.tracking import Score, Tag
+
+
+def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: None) -> Decision:
+    """Prepare, train, evaluate and promote, as nested runs of one parent.
+
+    Raises
+    ------
+    RatchetError
+        If a step fails; the steps before it keep what they made.
+    """
+    tracking.connect(project)
+    with tracking.run(project, "main", name="pipeline") as run_id:
+        prepare.run(project)
+        leader = train.run(project, on_trial)
+        scores = evaluate.run(project)
+        decision = promote.run(project)
+        main = scores.score(leader.metric)
+        tracking.write(
+            run_id,
+            [
+                Score(f"valid/{leader.metric}", leader.score),
+                Score(f"test/{leader.metric}", main.value),
+                Score("promoted", float(decision.promoted)),
+                Tag("ratchet.leader_run", leader.run_id),
+                Tag("mlflow.note.content", decision.reason),
+            ],
+        )
+        tracking.rename(run_id, f"pipeline · {leader.name} · {leader.metric} {main.value:.4g}")
+    return decision

@@ -1,0 +1,178 @@
+"""prepare: from the versioned table to training, validation and test rows."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ratchet import files, lineage, profile, splits, table, tracking
+from ratchet.evaluation import time_blocks
+from ratchet.lineage import DataState
+from ratchet.project import Project
+from ratchet.schema import Schema
+from ratchet.settings import SplitMethod
+from ratchet.steps import origin
+from ratchet.table import Prepared
+from ratchet.tracking import Input, Score, Tag
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("train", "valid", "test")
+CONTEXTS = {"train": "training", "valid": "validation", "test": "test"}
+
+CLUSTER = "ratchet_cluster"
+"""Column of the test rows that says which of them stand or fall together: the codes of
+groups or of blocks of time, which the bootstrap draws whole."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What prepare made."""
+
+    run_id: str
+    """Run that records it."""
+    rows: dict[str, int]
+    """Rows of each part."""
+    notes: tuple[str, ...]
+    """What a reader of the table ought to know."""
+
+
+def run(project: Project) -> Outcome:
+    """Read, check, filter and split the table; write the parts to ``build/prepared``.
+
+    Raises
+    ------
+    DataError
+        If the table can't be read or learned from; nothing is written then.
+    StoreError
+        If MLflow's store fails.
+    """
+    started = time.monotonic()
+    logger.info("prepare: reading %s", project.settings.data.source)
+    tracking.connect(project)
+    state = lineage.data_state(project.source, cache=project.build / "hashes.json")
+    prepared, dealt = _read(project)
+    parts = {name: getattr(dealt, name) for name in PARTS}
+    frames = {
+        name: prepared.frame.iloc[rows].reset_index(drop=True) for name, rows in parts.items()
+    }
+    schema = table.with_statistics(prepared.schema, frames["train"])
+    notes = (*prepared.notes, *dealt.notes)
+    with tracking.run(project, "prepare") as run_id:
+        source = origin.of(project, state)
+        origin.record(run_id, project, source)
+        clusters = _clusters(project, prepared, parts["test"])
+        with files.whole_folder(project.prepared) as folder:
+            _write(folder, frames, clusters, schema, state)
+            profile.write(folder / "profile.html", frames["train"], project.settings.name)
+        rows = {name: len(frame) for name, frame in frames.items()}
+        seconds = time.monotonic() - started
+        tracking.write(
+            run_id,
+            [
+                *(Score(f"rows/{name}", count) for name, count in rows.items()),
+                Score("rows/read", prepared.n_read),
+                Score("rows/filtered_out", prepared.n_filtered_out),
+                Score("rows/stray", len(dealt.stray)),
+                Score("columns", len(schema.columns)),
+                Score("prepare/seconds", seconds),
+                *_inputs(project, frames, schema, state),
+                tracking.File(project.prepared / "schema.json"),
+                tracking.File(project.prepared / "profile.html"),
+                *(
+                    [Tag("mlflow.note.content", "\n".join(f"- {n}" for n in notes))]
+                    if notes
+                    else []
+                ),
+            ],
+        )
+        tracking.rename(run_id, f"prepare · {sum(rows.values()):,} rows")
+    logger.info(
+        "prepare: %s rows read, %s filtered out; train %s, valid %s, test %s, in %.1f s",
+        f"{prepared.n_read:,}",
+        f"{prepared.n_filtered_out:,}",
+        *(f"{rows[name]:,}" for name in PARTS),
+        seconds,
+    )
+    for note in notes:
+        logger.info("prepare: %s", note)
+    return Outcome(run_id, rows, notes)
+
+
+def inputs(project: Project, *names: str) -> list[Input]:
+    """Describe prepared parts as MLflow inputs of a later step."""
+    schema = Schema.load(project.prepared / "schema.json")
+    frames = {name: read_part(project, name) for name in names}
+    return _inputs(project, frames, schema, origin.read_data(project))
+
+
+def read_part(project: Project, name: str) -> pd.DataFrame:
+    """Read one of train, valid and test as prepare wrote it.
+
+    Raises
+    ------
+    RatchetError
+        If prepare has not run.
+    """
+    return table.read_parquet(project.prepared / f"{name}.parquet", made_by="prepare")
+
+
+def _read(project: Project) -> tuple[Prepared, splits.Splits]:
+    choices = project.settings
+    by = choices.split.column
+    raw = table.read_table(project.source, drop=choices.data.drop)
+    prepared = table.prepare_table(
+        raw, choices.data, choices.train.problem, keep=(by,) if by else ()
+    )
+    target = prepared.frame[prepared.schema.target]
+    labels = target.to_numpy() if prepared.schema.problem.is_classification else None
+    dealt = splits.split(
+        len(prepared.frame),
+        choices.split,
+        choices.seed,
+        labels=labels,
+        by=prepared.extra[by] if by else None,
+    )
+    return prepared, dealt
+
+
+def _clusters(project: Project, prepared: Prepared, rows: "pd.Index") -> pd.Series | None:
+    method, column = project.settings.split.method, project.settings.split.column
+    if column is None:
+        return None
+    by = prepared.extra[column].iloc[rows].reset_index(drop=True)
+    codes = time_blocks(by) if method is SplitMethod.TIME else pd.factorize(by)[0]
+    return pd.Series(codes, name=CLUSTER)
+
+
+def _write(
+    folder: Path,
+    frames: dict[str, pd.DataFrame],
+    clusters: pd.Series | None,
+    schema: Schema,
+    state: DataState,
+) -> None:
+    for name, frame in frames.items():
+        if name == "test" and clusters is not None:
+            frame = frame.assign(**{CLUSTER: clusters})
+        table.write_parquet(frame, folder / f"{name}.parquet")
+    schema.save(folder / "schema.json")
+    origin.write_data(state, folder)
+
+
+def _inputs(
+    project: Project, frames: dict[str, pd.DataFrame], schema: Schema, state: DataState
+) -> list[Input]:
+    return [
+        Input(
+            name=f"{project.settings.name}-{name}",
+            frame=frame.drop(columns=CLUSTER, errors="ignore"),
+            source=project.source,
+            digest=state.version,
+            context=CONTEXTS[name],
+            target=schema.target,
+        )
+        for name, frame in frames.items()
+    ]

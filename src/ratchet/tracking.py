@@ -1,0 +1,512 @@
+"""Write to and read from MLflow runs."""
+
+import logging
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.entities import DatasetInput, InputTag, Metric, RunStatus, RunTag
+from mlflow.entities import Param as MlflowParam
+from mlflow.exceptions import MlflowException
+
+from ratchet.errors import InterruptionError, RatchetError, StoreError
+from ratchet.project import Project, tracking_uri
+from ratchet.schema import Kind, Schema
+from ratchet.search import TrialResult
+
+PARENT_TAG = "mlflow.parentRunId"
+STEP_TAG = "ratchet.step"
+
+# MLflow takes at most 100 params, 100 tags and 1,000 metrics at once.
+_BATCH = 100
+# Seconds after which a tracking server that doesn't answer counts as dead.
+_PATIENCE = 10
+# Seconds between two readings of processor, memory and disk.
+_SYSTEM_INTERVAL = 5
+
+
+@dataclass(frozen=True)
+class Param:
+    """A choice that was made before the run."""
+
+    name: str
+    """Dotted path of ``params.yaml``, or a name of the run's own."""
+    value: Any
+    """Anything with a text form."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number that came out."""
+
+    name: str
+    """Such as ``test/rmse``."""
+    value: float
+    """The number; NaN and infinities are left out, which MLflow's charts can't draw."""
+    step: int = 0
+    """Place on the x axis of its chart."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A word about the run."""
+
+    name: str
+    """Such as ``ratchet.step``."""
+    value: str
+    """Its value."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file or folder that belongs to the run."""
+
+    path: Path
+    """Where it lies now."""
+    folder: str | None = None
+    """Artifact folder to put it in; None for the top."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A table that the run read."""
+
+    name: str
+    """Its name in the UI."""
+    frame: pd.DataFrame
+    """The rows."""
+    source: Path
+    """Where they came from."""
+    digest: str
+    """At most 36 characters that say which version."""
+    context: str
+    """What it was for: training, validation or test."""
+    target: str | None = None
+    """Name of the target column."""
+
+
+Item = Param | Score | Tag | File | Input
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A model to be logged, with all that says how to use it."""
+
+    model: Any
+    """The scikit-learn object."""
+    schema: Schema
+    """Its columns."""
+    example: pd.DataFrame
+    """A few rows as a client would send them."""
+    trusted_types: tuple[str, ...]
+    """Classes in it that skops may load."""
+    requirements: tuple[str, ...]
+    """Exact pins, such as ``scikit-learn==1.9.1``."""
+
+
+def connect(project: Project) -> str:
+    """Point MLflow at the project's store and make sure that it answers.
+
+    Returns
+    -------
+    str
+        The tracking URI.
+
+    Raises
+    ------
+    StoreError
+        If it doesn't answer.
+    """
+    uri = tracking_uri(project)
+    if uri.startswith(("http://", "https://")):
+        _knock(uri)
+        # A server that dies later is waited for half a minute, not MLflow's ten.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return uri
+
+
+@contextmanager
+def run(
+    project: Project, step: str, *, parent: str | None = None, name: str | None = None
+) -> Iterator[str]:
+    """Hold the run of one step open for the length of the block.
+
+    Under ``mlflow run`` the run that it made is continued; inside another
+    run of this process, or with ``parent``, the new one is nested. A block
+    that ends well leaves it FINISHED, an exception FAILED, an interruption
+    KILLED.
+
+    Yields
+    ------
+    str
+        Id of the run.
+
+    Raises
+    ------
+    StoreError
+        If the store fails.
+    InterruptionError
+        In place of Ctrl-C and SIGTERM.
+    """
+    with translated(), _terminated_as_interrupt():
+        run_id = _start(project, step, parent, name)
+        try:
+            yield run_id
+        except (KeyboardInterrupt, InterruptionError):
+            _end("KILLED")
+            raise InterruptionError(f"{step} was interrupted; its run is marked KILLED.") from None
+        except BaseException:
+            _end("FAILED")
+            raise
+        else:
+            _end("FINISHED")
+
+
+def write(run_id: str, items: Iterable[Item]) -> None:
+    """Write ``items`` to a run, which may have ended, in few calls.
+
+    Raises
+    ------
+    StoreError
+        If the store fails.
+    """
+    client = mlflow.MlflowClient()
+    params: list[MlflowParam] = []
+    metrics: list[Metric] = []
+    tags: list[RunTag] = []
+    now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+    with translated():
+        for item in items:
+            match item:
+                case Param(name, value):
+                    params.append(MlflowParam(name, str(value)))
+                case Score(name, value, step):
+                    if np.isfinite(value):
+                        metrics.append(Metric(name, float(value), now, step))
+                case Tag(name, value):
+                    tags.append(RunTag(name, value))
+                case File(path, folder) if path.is_dir():
+                    client.log_artifacts(run_id, str(path), folder)
+                case File(path, folder):
+                    client.log_artifact(run_id, str(path), folder)
+                case Input():
+                    _log_input(client, run_id, item)
+        for at in range(0, max(len(params), len(metrics), len(tags)), _BATCH):
+            client.log_batch(
+                run_id,
+                metrics[at : at + _BATCH],
+                params[at : at + _BATCH],
+                tags[at : at + _BATCH],
+            )
+
+
+def write_trials(run_id: str, trials: Sequence[TrialResult], metric: str) -> None:
+    """Record trials as child runs that began and ended when the trials did."""
+    client = mlflow.MlflowClient()
+    with translated():
+        parent = client.get_run(run_id)
+        for trial in trials:
+            end = parent.info.start_time + int(trial.elapsed * 1000)
+            child = client.create_run(
+                parent.info.experiment_id,
+                start_time=end - int(trial.seconds * 1000),
+                tags={
+                    PARENT_TAG: run_id,
+                    STEP_TAG: "trial",
+                    "ratchet.backend": trial.candidate.backend,
+                    "ratchet.family": trial.candidate.family,
+                },
+                run_name=f"{trial.candidate.label} · {metric} {trial.score:.4g}",
+            )
+            params = {"family": trial.candidate.family, **trial.candidate.params}
+            write(
+                child.info.run_id,
+                [
+                    Param("trial", trial.number),
+                    *(Param(name, value) for name, value in params.items()),
+                    Score(f"valid/{metric}", trial.score),
+                    Score(f"train/{metric}", trial.train_score),
+                    Score("train/seconds", trial.seconds),
+                ],
+            )
+            client.set_terminated(child.info.run_id, "FINISHED", end)
+
+
+def save_model(model: LoggedModel, path: Path) -> None:
+    """Save a model as an MLflow model folder, without pickle.
+
+    Raises
+    ------
+    RatchetError
+        If it holds a class that nobody has declared to be trusted.
+    """
+    with _untrusted_told():
+        mlflow.sklearn.save_model(model.model, str(path), **_model_arguments(model))
+
+
+def log_model(model: LoggedModel) -> str:
+    """Log a model with the active run.
+
+    Returns
+    -------
+    str
+        Its URI, ``models:/m-…``.
+    """
+    with translated(), _untrusted_told():
+        info = mlflow.sklearn.log_model(model.model, name="model", **_model_arguments(model))
+    return str(info.model_uri)
+
+
+def load_model(uri: str) -> Any:
+    """Load the scikit-learn object of a model folder or a ``models:/`` URI, without pickle.
+
+    Raises
+    ------
+    StoreError
+        If there is no such model, or it can't be loaded.
+    """
+    with translated():
+        return mlflow.sklearn.load_model(uri)
+
+
+def require(run_id: str) -> None:
+    """Make sure that the store has a run.
+
+    Raises
+    ------
+    StoreError
+        If it hasn't: what was built belongs to another store.
+    """
+    with translated():
+        try:
+            mlflow.MlflowClient().get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise StoreError(
+                f"The leader's run {run_id} is not in {_masked(mlflow.get_tracking_uri())}:"
+                " it was trained with another store. Train again with `dvc repro -f train`,"
+                " or set MLFLOW_TRACKING_URI to the store that has it."
+            ) from None
+
+
+def find(project: Project, tags: Mapping[str, str]) -> str | None:
+    """Return the newest finished run of the project that carries all ``tags``."""
+    condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    with translated():
+        found = mlflow.MlflowClient().search_runs(
+            [_experiment(project)],
+            f"attributes.status = 'FINISHED' and {condition}",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+        )
+    return str(found[0].info.run_id) if found else None
+
+
+def rename(run_id: str, name: str) -> None:
+    """Give a run a name that says what came out."""
+    write(run_id, [Tag("mlflow.runName", name)])
+
+
+def _start(project: Project, step: str, parent: str | None, name: str | None) -> str:
+    given = os.environ.pop("MLFLOW_RUN_ID", None)
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # the run that is continued has its own
+    active = mlflow.active_run()
+    experiment = active.info.experiment_id if active else _experiment(project)
+    mlflow.set_system_metrics_sampling_interval(_SYSTEM_INTERVAL)
+    started = mlflow.start_run(
+        run_id=given,
+        experiment_id=None if given else experiment,
+        run_name=None if given else (name or step),
+        nested=active is not None,
+        log_system_metrics=project.settings.tracking.system_metrics and active is None,
+    )
+    tags = [Tag(STEP_TAG, step), Tag("mlflow.user", _user())]
+    if parent and active is None and _shares_experiment(parent, started.info.experiment_id):
+        tags.append(Tag(PARENT_TAG, parent))
+    write(started.info.run_id, tags)
+    return str(started.info.run_id)
+
+
+def _end(status: str) -> None:
+    # The store may be what failed: the first error is the one to tell.
+    try:
+        mlflow.end_run(status)
+    except Exception:
+        if sys.exc_info()[0] is None or status == RunStatus.to_string(RunStatus.FINISHED):
+            raise
+        logging.getLogger(__name__).warning("the run could not be marked %s", status)
+
+
+def _shares_experiment(run_id: str, experiment_id: str) -> bool:
+    return bool(mlflow.MlflowClient().get_run(run_id).info.experiment_id == experiment_id)
+
+
+def _experiment(project: Project) -> str:
+    """Find or make the project's experiment.
+
+    Its artifacts lie beside the database of an embedded store: MLflow's own
+    default is the folder that a process happens to start in.
+    """
+    client = mlflow.MlflowClient()
+    name = project.settings.experiment_name
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            raise StoreError(
+                f"The experiment {name!r} was deleted. Restore it with"
+                f" `mlflow experiments restore --experiment-id {found.experiment_id}`,"
+                " or name another in tracking.experiment."
+            )
+        return str(found.experiment_id)
+    uri = mlflow.get_tracking_uri()
+    place = None
+    if uri.startswith("sqlite:///"):
+        place = (Path(uri.removeprefix("sqlite:///")).parent / "mlruns" / name).as_uri()
+    try:
+        return str(client.create_experiment(name, artifact_location=place))
+    except MlflowException as error:
+        # Another process may have made it a moment ago.
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise error
+        return str(found.experiment_id)
+
+
+def _log_input(client: mlflow.MlflowClient, run_id: str, item: Input) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = from_pandas(
+            item.frame,
+            source=str(item.source),
+            name=item.name,
+            targets=item.target,
+            digest=item.digest[:36],
+        )
+    context = InputTag("mlflow.data.context", item.context)
+    client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [context])])
+
+
+def _model_arguments(model: LoggedModel) -> dict[str, Any]:
+    return {
+        "serialization_format": "skops",
+        "skops_trusted_types": list(model.trusted_types),
+        "signature": _signature(model),
+        "input_example": model.example,
+        "pip_requirements": list(model.requirements),
+    }
+
+
+def _signature(model: LoggedModel) -> Any:
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types import ColSpec, DataType, TensorSpec
+    from mlflow.types import Schema as MlflowSchema
+
+    types = {
+        Kind.NUMBER: DataType.double,
+        Kind.BOOLEAN: DataType.double,
+        Kind.DATETIME: DataType.datetime,
+        Kind.TEXT: DataType.string,
+        Kind.CATEGORY: DataType.string,
+    }
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(
+            DataType.double if column.dtype == "float64" else types[column.kind],
+            column.name,
+            required=not column.optional,
+        )
+        for column in model.schema.columns
+    ]
+    answers = infer_signature(model_output=model.model.predict(model.example)).outputs
+    return ModelSignature(MlflowSchema(columns), answers)
+
+
+def _knock(uri: str) -> None:
+    address = uri.rstrip("/") + "/health"
+    try:
+        with urllib.request.urlopen(address, timeout=_PATIENCE):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code < 500:  # a proxy may hide /health; the server itself answers
+            return
+        reason = f"HTTP {error.code}"
+    except OSError as error:
+        reason = str(getattr(error, "reason", error))
+    raise StoreError(
+        f"The tracking server at {_masked(uri)} doesn't answer: {reason}."
+        " Start it, or set MLFLOW_TRACKING_URI or tracking.uri to a store that does."
+    )
+
+
+def _masked(uri: str) -> str:
+    """Hide the user and password of a URI."""
+    head, at, tail = uri.rpartition("@")
+    return f"{head.partition('://')[0]}://***@{tail}" if at else uri
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Tell what MLflow raises in our words; a bug of ours keeps its traceback."""
+    try:
+        yield
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:500]
+        uri = _masked(mlflow.get_tracking_uri())
+        raise StoreError(f"MLflow's store {uri} failed: {reason}") from error
+
+
+@contextmanager
+def _untrusted_told() -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        if "untrusted" not in str(error).lower():
+            raise
+        raise RatchetError(
+            f"The model holds classes that skops does not trust: {' '.join(str(error).split())}"
+            " Name them in the backend's trusted_types if you trust them."
+        ) from error
+
+
+@contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, as a container gets it, end a step as Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever started us handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"

@@ -1,0 +1,78 @@
+"""Imports may only point down."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "ratchet"
+
+FLOORS = (
+    {"errors"},
+    {"expressions", "files", "problem"},
+    {"lineage", "metrics", "schema", "settings"},
+    {"features", "profile", "project", "splits", "table", "taxi"},
+    {"backends", "gates"},
+    {"evaluation", "model"},
+    {"search"},
+    {"progress", "trainer"},
+    {"tracking"},
+    {"registry"},
+    {"steps"},
+    {"commands"},
+    {"cli"},
+)
+FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
+ONLY_IN = {
+    "mlflow": {"registry", "tracking"},
+    "hyperopt": {"search"},
+    "xgboost": {"backends"},
+    "typer": {"cli"},
+}
+
+
+def modules() -> list[Path]:
+    paths = sorted(SOURCE.rglob("*.py"))
+    return [path for path in paths if path.parent != SOURCE or path.stem != "__init__"]
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno} uses a relative import"
+            if node.module == "ratchet":
+                yield from (f"ratchet.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+
+
+def privately_imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ratchet"):
+            yield from (alias.name for alias in node.names if alias.name.startswith("_"))
+
+
+def test_every_room_has_a_floor():
+    assert {room(path) for path in modules()} == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_down(path):
+    here = room(path)
+    for name in imported(path):
+        top, *rest = name.split(".")
+        if top == "ratchet" and rest and rest[0] != here:
+            assert FLOOR_OF[rest[0]] < FLOOR_OF[here], f"{here} may not import {rest[0]}"
+        assert here in ONLY_IN.get(top, {here}), f"only {ONLY_IN[top]} may import {top}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_private_names_stay_in_their_module(path):
+    assert list(privately_imported(path)) == []
