@@ -1,0 +1,44 @@
+# Each target is a line or two over a tool. `make` alone lists them.
+PYTHON ?= python3
+PARAMS ?= params.yaml
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# A virtual environment that is active in the shell is not this clone's.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint ui lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/.installed  ## make .venv from the lock
+
+.venv/.installed: uv.lock pyproject.toml
+	@command -v uv >/dev/null || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet uv; }
+	PATH="$$PATH:$(CURDIR)/.tools/bin" uv sync --frozen --quiet --python "$$(command -v $(PYTHON))"
+	@touch $@
+
+run: install  ## data to champion with dvc repro; another task with PARAMS=…
+ifeq ($(notdir $(PARAMS)),params.yaml)
+	dvc repro --pull $(dir $(PARAMS))dvc.yaml
+else
+	dvc pull --quiet data.dvc
+	python src run --params $(PARAMS)
+endif
+	@python src status --params $(PARAMS)
+
+test: install  ## lint, types and every test
+	ruff check . && ruff format --check . && mypy && pytest
+
+lint: install  ## format and lint
+	ruff format . && ruff check --fix . && mypy
+
+ui: install  ## the MLflow UI on this folder's runs
+	mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+lock: install  ## bring uv.lock up to date, and conda.yaml with it
+	uv lock && python .ci/conda_yaml.py
+
+clean:  ## remove what was built, but no run and no data
+	rm -rf build examples/*/build .pytest_cache .mypy_cache .ruff_cache
