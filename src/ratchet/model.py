@@ -45,6 +45,7 @@ def assemble(
         The feature columns and the class labels.
     threshold : float or None
         Probability above which the positive class is said; None means one half.
+        Labels that are fractions can't have one.
     """
     from sklearn.pipeline import Pipeline
 

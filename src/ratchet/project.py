@@ -31,7 +31,9 @@ class Project:
             If the file or an override says something that is not allowed.
         """
         path = params_file.absolute()
-        return cls(path, settings_module.load(path, overrides), tuple(overrides))
+        # `mlflow run` hands an empty one over when there is none.
+        given = tuple(text for text in overrides if text.strip())
+        return cls(path, settings_module.load(path, given), given)
 
     @property
     def root(self) -> Path:

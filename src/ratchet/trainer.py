@@ -271,6 +271,9 @@ class _Bench:
             return None
         if self.task.n_classes != 2:
             return None
+        # scikit-learn reads fractions as quantities, and thresholds no model of them.
+        if any(isinstance(label, float) for label in self.schema.classes):
+            return None
         shares = np.linspace(0.0, 1.0, N_THRESHOLDS)
         tried = np.unique(np.quantile(probabilities[:, 1], shares))
         losses = [

@@ -1,0 +1,513 @@
+"""What every backend on the shelf promises, and the shelf itself."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from debug_backend import DebugBackend, on_shelf
+
+from ratchet import backends
+from ratchet.backends import Choice, Family, Fitted, Integer, Real, Request, Rows, Task
+from ratchet.errors import RatchetError
+from ratchet.features import Preparation, as_features, matrix, preparation
+from ratchet.model import ASSEMBLY_TYPES, assemble, predict
+from ratchet.problem import ProblemType
+from ratchet.schema import Column, Kind, Schema
+from ratchet.table import encode_target
+
+REGRESSION, BINARY, MULTICLASS = (
+    ProblemType.REGRESSION,
+    ProblemType.BINARY,
+    ProblemType.MULTICLASS,
+)
+KINDS = {
+    "size": Kind.NUMBER,
+    "town": Kind.CATEGORY,
+    "zone": Kind.CATEGORY,
+    "new": Kind.BOOLEAN,
+    "when": Kind.DATETIME,
+    "note": Kind.TEXT,
+}
+CLASSES = {REGRESSION: (), BINARY: ("yes", "no"), MULTICLASS: ("a", "b", "c")}
+METRIC = {REGRESSION: "rmse", BINARY: "log_loss", MULTICLASS: "log_loss"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_trees():
+    """Fewer trees promise the same in less time."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("ratchet.backends.sklearn.FOREST_TREES", 30)
+        yield
+
+
+def rows(problem, n=80, seed=0):
+    random = np.random.default_rng(seed)
+    size = random.uniform(1, 9, n)
+    words = random.choice(["red", "blue", "old", "fresh", "warm"], (n, 6))
+    frame = pd.DataFrame(
+        {
+            "size": size,
+            "town": pd.Series(random.choice(["a", "b", "c"], n), dtype="str"),
+            "zone": random.integers(1, 5, n).astype("float64"),
+            "new": random.integers(0, 2, n).astype("float64"),
+            "when": pd.Timestamp("2024-01-01")
+            + pd.to_timedelta(random.integers(0, 10**5, n), unit="m"),
+            "note": pd.Series([" ".join(each) for each in words], dtype="str"),
+        }
+    ).astype({"when": "datetime64[us]"})
+    for place, name in enumerate(KINDS):
+        frame.loc[place, name] = None
+    y = size + (frame["town"] == "a") + random.normal(0, 0.1, n)
+    if problem is not REGRESSION:
+        classes = CLASSES[problem]
+        edges = np.quantile(y, np.linspace(0, 1, len(classes) + 1)[1:-1])
+        y = pd.Series(np.array(classes)[np.searchsorted(edges, y)], dtype="str")
+    frame["y"] = y
+    return frame
+
+
+def described(frame, problem, names=tuple(KINDS)):
+    columns = tuple(
+        Column(name, KINDS[name], str(frame[name].dtype), True, frame[name].nunique())
+        for name in names
+    )
+    return Schema(columns, "y", problem, CLASSES[problem])
+
+
+def task_of(problem, n=80):
+    return Task(problem, n, len(KINDS), len(CLASSES[problem]))
+
+
+CASES = [
+    pytest.param(problem, name, family.name, id=f"{problem}-{name}-{family.name}")
+    for problem, name in product(ProblemType, backends.available())
+    for family in backends.get(name).families(task_of(problem))
+]
+every_family = pytest.mark.parametrize(("problem", "name", "family"), CASES)
+
+
+@dataclass(frozen=True)
+class Model:
+    fitted: Fitted
+    pipeline: object
+    schema: Schema
+
+    def predict(self, frame):
+        return predict(self.pipeline, frame, self.schema)
+
+
+def family_of(problem, name, family, n=80):
+    offered = backends.get(name).families(task_of(problem, n))
+    return next(each for each in offered if each.name == family)
+
+
+def fit(problem, name, family, frame, columns=tuple(KINDS), threshold=None, **changes):
+    """Fit a family on the first three quarters of a table, and stop early on the rest."""
+    schema = described(frame, problem, columns)
+    chosen = family_of(problem, name, family, len(frame))
+    y = encode_target(frame["y"], schema)
+    n = len(frame) * 3 // 4
+    transformer = preparation(schema, chosen.preparation)
+    train = transformer.fit_transform(as_features(frame.iloc[:n], schema), y[:n])
+    prepared = matrix(transformer, schema, train)
+    valid = transformer.transform(as_features(frame.iloc[n:], schema))
+    request = Request(
+        family=family,
+        params=chosen.starts[0],
+        task=task_of(problem, n),
+        train=Rows(prepared.values, y[:n]),
+        valid=Rows(valid, y[n:]),
+        categorical=prepared.categorical,
+        metric=METRIC[problem],
+        threads=1,
+        seed=3,
+    )
+    fitted = backends.get(name).fit(replace(request, **changes))
+    return Model(fitted, assemble(transformer, fitted.estimator, schema, threshold), schema)
+
+
+@cache
+def whole(problem, name, family):
+    """Fit once what several tests ask."""
+    return fit(problem, name, family, rows(problem))
+
+
+def quick(*case, **changes):
+    """Fit as little as the family can: its deadline is over before it begins."""
+    return fit(*case, deadline=time.monotonic() - 1, **changes)
+
+
+def sound(predictions, n, problem):
+    assert predictions.values.shape == (n,)
+    assert np.isfinite(predictions.values).all()
+    if problem is REGRESSION:
+        assert predictions.probabilities is None
+        return
+    classes = len(CLASSES[problem])
+    assert predictions.probabilities.shape == (n, classes)
+    assert (predictions.probabilities >= 0).all()
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(predictions.values, predictions.probabilities.argmax(axis=1))
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.values, other.values)
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+
+
+@every_family
+def test_answers_are_quantities_or_probabilities(problem, name, family):
+    frame = rows(problem, seed=1)
+    sound(whole(problem, name, family).predict(frame), len(frame), problem)
+
+
+@every_family
+def test_one_row_alone_gets_the_answer_that_it_gets_among_others(problem, name, family):
+    frame = rows(problem, seed=1)
+    model = whole(problem, name, family)
+    together = model.predict(frame)
+    for row in (0, 7):
+        alone = model.predict(frame.iloc[[row]])
+        np.testing.assert_allclose(alone.values, together.values[[row]], rtol=1e-6)
+
+
+@every_family
+def test_the_same_seed_gives_the_same_answers_with_any_number_of_threads(problem, name, family):
+    frame = rows(problem)
+    columns = ("size", "town", "zone", "new")
+    one, two = (
+        fit(problem, name, family, frame, columns, threads=threads).predict(frame)
+        for threads in (1, 2)
+    )
+    same(one, two)
+
+
+@every_family
+def test_a_saved_model_needs_no_more_trust_than_declared_and_answers_alike(problem, name, family):
+    model = whole(problem, name, family)
+    trusted = {*backends.get(name).trusted_types, *ASSEMBLY_TYPES}
+    stored = skops.io.dumps(model.pipeline)
+    assert set(skops.io.get_untrusted_types(data=stored)) <= trusted
+    loaded = replace(model, pipeline=skops.io.loads(stored, trusted=sorted(trusted)))
+    frame = rows(problem, seed=2)
+    same(loaded.predict(frame), model.predict(frame))
+
+
+@every_family
+def test_unseen_categories_and_empty_rows_get_an_answer(problem, name, family):
+    frame = rows(problem, seed=1)
+    frame["town"] = "elsewhere"
+    frame["zone"] = 99.0
+    frame["note"] = "12345"
+    frame.loc[:9, list(KINDS)] = None
+    sound(whole(problem, name, family).predict(frame), len(frame), problem)
+
+
+@every_family
+def test_the_order_of_columns_and_more_columns_change_nothing(problem, name, family):
+    frame = rows(problem, seed=1)
+    model = whole(problem, name, family)
+    other = frame[["y", *reversed(KINDS)]].assign(more=1)
+    same(model.predict(other), model.predict(frame))
+
+
+@every_family
+@pytest.mark.parametrize("column", ["size", "town", "when"])
+def test_one_column_is_enough(problem, name, family, column):
+    frame = rows(problem)
+    model = quick(problem, name, family, frame, columns=(column,))
+    sound(model.predict(frame), len(frame), problem)
+
+
+@every_family
+def test_columns_without_a_value_in_training_do_no_harm(problem, name, family):
+    frame = rows(problem)
+    later = frame.iloc[60:]
+    empty = frame.copy()
+    for column in ("town", "zone", "new", "when", "note"):
+        empty[column] = pd.Series([None] * len(frame), dtype=frame[column].dtype)
+    model = quick(problem, name, family, empty)
+    sound(model.predict(later), len(later), problem)
+
+
+@every_family
+def test_a_column_of_400_labels_can_be_learned(problem, name, family):
+    frame = rows(problem, n=600)
+    frame["town"] = pd.Series([f"label {row % 400}" for row in range(600)], dtype="str")
+    model = quick(problem, name, family, frame, columns=("size", "town"))
+    sound(model.predict(frame), len(frame), problem)
+
+
+@every_family
+def test_a_deadline_that_has_passed_still_gives_a_model(problem, name, family):
+    frame = rows(problem)
+    model = quick(problem, name, family, frame)
+    sound(model.predict(frame), len(frame), problem)
+
+
+@every_family
+def test_it_can_be_made_again_without_rows_to_stop_on(problem, name, family):
+    frame = rows(problem)
+    first = whole(problem, name, family)
+    again = fit(problem, name, family, frame, params=first.fitted.params, valid=None)
+    same(again.predict(frame), first.predict(frame))
+    assert again.fitted.params == first.fitted.params
+
+
+@every_family
+def test_what_early_stopping_found_is_added_to_the_hyperparameters(problem, name, family):
+    start = family_of(problem, name, family).starts[0]
+    found = whole(problem, name, family).fitted.params
+    assert {name: found[name] for name in start} == start
+
+
+@every_family
+def test_a_model_keeps_neither_threads_nor_callbacks(problem, name, family):
+    params = whole(problem, name, family).fitted.estimator.get_params()
+    assert params.get("n_jobs") in (None, 1)
+    assert not params.get("callbacks")
+
+
+@every_family
+def test_starts_lie_in_the_space(problem, name, family):
+    for n in (80, 4_999, 50_000, 5_000_000):
+        chosen = family_of(problem, name, family, n)
+        assert chosen.starts
+        for start in chosen.starts:
+            assert set(chosen.space) <= set(start), "TPE learns from whole points only"
+            for setting, dimension in chosen.space.items():
+                match dimension:
+                    case Choice(options):
+                        assert start[setting] in options
+                    case Integer(low, high):
+                        assert isinstance(start[setting], int)
+                        assert low <= start[setting] <= high
+                    case Real(low, high):
+                        assert low <= start[setting] <= high
+
+
+@every_family
+def test_spaces_are_sound(problem, name, family):
+    for setting, dimension in family_of(problem, name, family).space.items():
+        match dimension:
+            case Choice(options):
+                assert len(set(options)) == len(options) > 1, setting
+            case Real(low, high, log) | Integer(low, high, log):
+                assert low < high, setting
+                assert low > 0 or not log, setting
+
+
+@every_family
+def test_the_corners_of_the_space_can_be_fitted(problem, name, family):
+    space = family_of(problem, name, family).space
+
+    def corner(last):
+        return {
+            setting: dimension.options[-last]
+            if isinstance(dimension, Choice)
+            else (dimension.low, dimension.high)[last]
+            for setting, dimension in space.items()
+        }
+
+    frame = rows(problem)
+    for last in (0, 1):
+        model = quick(problem, name, family, frame, columns=("size", "town"), params=corner(last))
+        sound(model.predict(frame), len(frame), problem)
+
+
+@pytest.mark.parametrize("problem", ProblemType)
+def test_no_two_families_share_a_name(problem):
+    names = [
+        family.name
+        for name in backends.available()
+        for family in backends.get(name).families(task_of(problem))
+    ]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("problem", ProblemType)
+def test_the_first_family_of_the_shelf_is_the_baseline(problem):
+    families = [
+        family
+        for name in backends.available()
+        for family in backends.get(name).families(task_of(problem))
+    ]
+    assert families[0].is_baseline
+    assert not any(family.is_baseline for family in families[1:])
+    assert not families[0].space
+
+
+LEARNING = [case for case in CASES if not family_of(*case.values).is_baseline]
+TREES = [case for case in LEARNING if family_of(*case.values).preparation is not Preparation.SCALED]
+
+
+@pytest.mark.parametrize(("problem", "name", "family"), LEARNING)
+def test_all_but_the_baseline_beat_the_baseline(problem, name, family):
+    frame = rows(problem, seed=5)
+    y = encode_target(frame["y"], described(frame, problem))
+    model = whole(problem, name, family).predict(frame)
+    if problem is REGRESSION:
+        assert np.mean((model.values - y) ** 2) < 0.5 * np.var(y)
+    else:
+        assert np.mean(model.values == y) > np.bincount(y).max() / len(y) + 0.1
+
+
+@pytest.mark.parametrize(("problem", "name", "family"), TREES)
+def test_scaling_a_column_by_2_changes_no_answer_of_trees(problem, name, family):
+    frame = rows(problem)
+    columns = ("size", "town", "new")
+    wider = frame.assign(size=frame["size"] * 2)
+    for seed in (1, 2):
+        plain, scaled = (
+            fit(problem, name, family, each, columns, seed=seed).predict(each)
+            for each in (frame, wider)
+        )
+        same(plain, scaled)
+
+
+@pytest.mark.parametrize(("problem", "name", "family"), TREES)
+def test_the_seed_reaches_the_model(problem, name, family):
+    model = quick(problem, name, family, rows(problem), columns=("size",), seed=11)
+    assert model.fitted.estimator.get_params()["random_state"] == 11
+
+
+def request(X, y, family, params, n_classes=0):
+    problem = REGRESSION if not n_classes else BINARY
+    return Request(
+        family=family,
+        params=params,
+        task=Task(problem, len(y), X.shape[1], n_classes),
+        train=Rows(X, np.asarray(y)),
+        valid=None,
+        categorical=np.zeros(X.shape[1], dtype=bool),
+        metric="rmse",
+        threads=1,
+        seed=0,
+    )
+
+
+def test_the_baseline_says_the_mean_or_the_shares():
+    X = np.zeros((4, 1))
+    sklearn = backends.get("sklearn")
+    mean = sklearn.fit(request(X, [1.0, 2.0, 3.0, 10.0], "baseline", {})).estimator
+    assert mean.predict(X).tolist() == [4.0] * 4
+    shares = sklearn.fit(request(X, [0, 0, 0, 1], "baseline", {}, n_classes=2)).estimator
+    assert shares.predict_proba(X).tolist() == [[0.75, 0.25]] * 4
+
+
+def test_a_linear_model_shrinks_as_ridge_does():
+    # By hand: the slope is sum(x y) / (sum(x x) + alpha) = 8 / (4 + 4), the intercept the mean 3.
+    X = np.array([[-1.0], [1.0], [-1.0], [1.0]])
+    y = np.array([1.0, 5.0, 1.0, 5.0])
+    model = backends.get("sklearn").fit(request(X, y, "linear", {"alpha": 4.0})).estimator
+    np.testing.assert_allclose(model.predict(X), [2.0, 4.0, 2.0, 4.0], rtol=1e-6)
+
+
+def test_one_tree_of_one_split_says_the_means_of_two_halves():
+    # One round without shrinkage: base score 5, leaves move by sum(residual) / count.
+    X = np.array([[0.0], [0.0], [1.0], [1.0]])
+    y = np.array([1.0, 3.0, 7.0, 9.0])
+    params = {
+        "n_estimators": 1,
+        "max_depth": 1,
+        "learning_rate": 1.0,
+        "reg_lambda": 0.0,
+        "min_child_weight": 0.0,
+    }
+    model = backends.get("xgboost").fit(request(X, y, "xgboost", params)).estimator
+    np.testing.assert_allclose(model.predict(X), [2.0, 2.0, 8.0, 8.0], rtol=1e-5)
+
+
+def test_a_forest_has_the_trees_that_were_asked_for():
+    X = np.arange(20.0)[:, None]
+    fit = backends.get("sklearn").fit
+    for wanted in (1, 25, 30):
+        forest = fit(request(X, X[:, 0], "random_forest", {"n_estimators": wanted})).estimator
+        assert len(forest.estimators_) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "size", "least"),
+    [
+        ("sklearn", "random_forest", lambda model: len(model.estimators_), 25),
+        ("xgboost", "xgboost", lambda model: model.get_booster().num_boosted_rounds(), 1),
+    ],
+)
+def test_what_grows_in_rounds_stops_at_the_deadline(name, family, size, least):
+    X = np.arange(20.0)[:, None]
+    asked = request(X, X[:, 0], family, {"n_estimators": 100_000})
+    stopped = backends.get(name).fit(replace(asked, deadline=0.0))
+    assert size(stopped.estimator) == least
+
+
+def test_time_is_up_when_the_deadline_has_passed():
+    asked = request(np.zeros((1, 1)), [0.0], "baseline", {})
+    assert not asked.out_of_time
+    assert replace(asked, deadline=0.0).out_of_time
+    assert not replace(asked, deadline=math.inf).out_of_time
+
+
+@pytest.fixture
+def empty_shelf(monkeypatch):
+    monkeypatch.setattr("ratchet.backends.base._SHELF", {})
+
+
+def test_a_class_with_a_name_can_be_registered_and_got(empty_shelf):
+    assert backends.register(DebugBackend) is DebugBackend
+    assert backends.available() == ("debug",)
+    assert isinstance(backends.get("debug"), DebugBackend)
+
+
+def test_registering_the_same_class_twice_does_nothing(empty_shelf):
+    backends.register(DebugBackend)
+    backends.register(DebugBackend)
+    assert backends.available() == ("debug",)
+
+
+def test_another_class_can_not_take_a_name(empty_shelf):
+    class Impostor(DebugBackend):
+        pass
+
+    backends.register(DebugBackend)
+    with pytest.raises(RatchetError) as error:
+        backends.register(Impostor)
+    assert str(error.value) == "Backend 'debug' is already registered, by DebugBackend."
+    assert type(backends.get("debug")) is DebugBackend
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_backend_needs_a_name(empty_shelf, name):
+    class Nameless(backends.Backend):
+        pass
+
+    if name is not None:
+        Nameless.name = name
+    with pytest.raises(RatchetError) as error:
+        backends.register(Nameless)
+    assert str(error.value) == "Nameless needs a `name` before it can be registered."
+    assert backends.available() == ()
+
+
+def test_an_unknown_backend_is_told_with_those_there_are():
+    with pytest.raises(RatchetError) as error:
+        backends.get("forrest")
+    registered = ", ".join(sorted(backends.available()))
+    assert str(error.value) == f"No backend is called 'forrest'. Registered: {registered}."
+
+
+def test_a_backend_of_a_test_does_not_stay_on_the_shelf():
+    before = backends.available()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        on_shelf(monkeypatch)
+        assert backends.available() == (*before, "debug")
+    assert backends.available() == before
+
+
+def test_a_family_without_starts_is_tried_with_its_defaults():
+    assert Family("plain", Preparation.NATIVE).starts == ({},)

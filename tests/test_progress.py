@@ -1,0 +1,100 @@
+"""The search shows what it does, on a terminal and in a log."""
+
+import io
+import math
+from itertools import pairwise
+
+import pytest
+from rich.console import Console
+
+from ratchet.progress import SearchProgress
+from ratchet.search import Candidate, TrialResult
+from ratchet.settings import from_mapping
+
+
+def settings(**search):
+    return from_mapping(
+        {
+            "name": "tiny",
+            "data": {"source": "data", "target": "price"},
+            "train": {"search": {"budget_seconds": None, "max_trials": 4, **search}},
+        },
+        origin="test",
+    )
+
+
+def trial(number, score=math.nan, error=None, leads=False):
+    candidate = Candidate("sklearn", "linear", {})
+    return TrialResult(number, candidate, score, score, 1.25, number + 1.0, leads, error=error)
+
+
+def shown(*trials, terminal=False, **search):
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=200)
+    with SearchProgress(settings(**search), console) as progress:
+        for each in trials:
+            progress.on_trial(each)
+    return text.getvalue()
+
+
+def test_a_log_gets_a_line_for_each_step_forward_and_each_failure():
+    assert shown(
+        trial(0, 12.34567, leads=True),
+        trial(1, 13.0),
+        trial(2, error="ValueError: too deep"),
+        trial(3, 1.0, leads=True),
+    ).splitlines() == [
+        "  trial 1: sklearn/linear 12.35 in 1.2 s",
+        "  trial 3: sklearn/linear failed: ValueError: too deep in 1.2 s",
+        "  trial 4: sklearn/linear 1 in 1.2 s",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_error_with_brackets_is_shown_as_it_is(terminal):
+    error = "ValueError: [/red] [bold]columns[/]"
+    assert error in shown(trial(0, error=error), terminal=terminal)
+
+
+def test_a_long_line_of_a_log_is_not_broken():
+    lines = shown(trial(0, error="ValueError: " + "long " * 100)).splitlines()
+    assert len(lines) == 1
+
+
+def test_a_terminal_shows_the_best_so_far_beside_the_last():
+    text = shown(trial(0, 2.0, leads=True), trial(1, 3.0), terminal=True)
+    assert "best sklearn/linear 2 · trial 2: sklearn/linear 3" in text
+
+
+class Spent(SearchProgress):
+    @property
+    def share(self):
+        self._bar.get_renderables()
+        return self._bar.tasks[0].completed
+
+
+def test_the_bar_is_filled_by_trials():
+    with Spent(settings(), Console(file=io.StringIO(), force_terminal=True)) as progress:
+        shares = [progress.share]
+        for number in range(4):
+            progress.on_trial(trial(number, 1.0))
+            shares.append(progress.share)
+    assert shares == [0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_bar_is_filled_by_the_clock_when_that_is_further():
+    few = settings(budget_seconds=1e-3, max_trials=1000)
+    with Spent(few, Console(file=io.StringIO(), force_terminal=True)) as progress:
+        progress.on_trial(trial(0, 1.0))
+        shares = [progress.share for _ in range(200)]
+    assert shares[-1] > 0.001
+    assert all(before <= after <= 1 for before, after in pairwise(shares))
+
+
+def test_an_error_inside_passes_and_the_bar_is_gone():
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with pytest.raises(KeyboardInterrupt), SearchProgress(settings(), console):
+        raise KeyboardInterrupt
+    console.file.truncate(0)
+    console.print("after")
+    assert "after" in console.file.getvalue()

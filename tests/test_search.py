@@ -1,0 +1,334 @@
+"""The search tries what is known to be good, then what it has learned, and keeps every trial."""
+
+import math
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+from hyperopt import Trials, fmin, hp, tpe
+
+from ratchet.backends import Choice, Family, Fitted, Integer, Real
+from ratchet.features import Preparation
+from ratchet.search import STARTUP_TRIALS, Budget, Candidate, Scored, search
+
+
+def family(name, *starts, **space):
+    return Family(name, Preparation.NATIVE, starts=starts or ({},), space=space)
+
+
+def scored(score, **found):
+    return Scored(score, score / 2, None, Fitted(None, found))
+
+
+def run(shelf, score, *, trials=20, seconds=None, seed=1, loss=float, on_trial=lambda _: None):
+    """Search with ``score``, which gives a candidate's score or raises."""
+    return search(
+        [("debug", each) for each in shelf],
+        lambda candidate, deadline: scored(score(candidate), **candidate.params),
+        loss,
+        Budget(seconds, trials),
+        seed,
+        on_trial,
+    )
+
+
+BOWL = family("bowl", {"x": 3.0, "y": -3.0}, x=Real(-5.0, 5.0), y=Real(-5.0, 5.0))
+
+
+def bowl(candidate):
+    return (candidate.params["x"] - 1) ** 2 + (candidate.params["y"] + 2) ** 2
+
+
+def tried(results):
+    return [(result.candidate.family, dict(result.candidate.params)) for result in results]
+
+
+MIXED = family(
+    "mixed",
+    {"rate": 0.1, "depth": 6, "leaf": 4, "kind": None},
+    rate=Real(1e-3, 1.0, log=True),
+    depth=Integer(3, 5 + 4),
+    leaf=Integer(1, 64, log=True),
+    kind=Choice((None, 8, "auto")),
+)
+
+
+def mixed(candidate):
+    params = candidate.params
+    gap = 0.0 if params["kind"] == 8 else 1.0
+    return abs(math.log(params["rate"])) + abs(params["depth"] - 4) + params["leaf"] / 64 + gap
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_seed_gives_the_same_trials(seed):
+    one, other = (
+        run([BOWL, MIXED], lambda c: (bowl if "x" in c.params else mixed)(c), trials=40, seed=seed)
+        for _ in range(2)
+    )
+    assert tried(one) == tried(other)
+    assert [result.score for result in one] == [result.score for result in other]
+
+
+def test_another_seed_gives_other_proposals_after_the_same_starts():
+    one, other = (tried(run([BOWL], bowl, trials=5, seed=seed)) for seed in (1, 2))
+    assert one[0] == other[0]
+    assert all(mine != theirs for mine, theirs in zip(one[1:], other[1:], strict=True))
+
+
+def test_a_shorter_search_is_the_beginning_of_a_longer_one():
+    assert tried(run([BOWL], bowl, trials=30))[:10] == tried(run([BOWL], bowl, trials=10))
+
+
+def test_how_fast_a_trial_is_does_not_change_what_comes_next():
+    def slow(candidate):
+        time.sleep(0.002)
+        return bowl(candidate)
+
+    assert tried(run([BOWL], slow)) == tried(run([BOWL], bowl))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_proposals_lie_in_the_space_and_have_plain_types(seed):
+    for result in run([MIXED], mixed, trials=60, seed=seed):
+        params = result.candidate.params
+        assert set(params) == {"rate", "depth", "leaf", "kind"}
+        assert type(params["rate"]) is float
+        assert 1e-3 * (1 - 1e-9) <= params["rate"] <= 1 + 1e-9
+        assert type(params["depth"]) is int
+        assert 3 <= params["depth"] <= 9
+        assert type(params["leaf"]) is int
+        assert 1 <= params["leaf"] <= 64
+        assert params["kind"] in (None, 8, "auto")
+
+
+def test_both_ends_of_a_whole_range_are_as_likely_as_what_lies_between():
+    ends = family("ends", {"n": 2}, n=Integer(1, 3))
+    counts = np.bincount(
+        [
+            r.candidate.params["n"]
+            for seed in range(60)
+            for r in run([ends], lambda _: 1.0, trials=6, seed=seed)[1:]
+        ],
+        minlength=4,
+    )
+    assert counts.sum() == 300
+    assert counts[1:].min() > 70
+    assert counts[1:].max() < 130
+
+
+def test_tpe_beats_random_draws():
+    random = np.random.default_rng(0)
+    ours, chance = [], []
+    for seed in range(8):
+        ours.append(min(result.score for result in run([BOWL], bowl, trials=50, seed=seed)))
+        draws = random.uniform(-5, 5, (50, 2))
+        chance.append(((draws - [1, -2]) ** 2).sum(axis=1).min())
+    assert np.mean(ours) < 0.6 * np.mean(chance)
+
+
+def test_the_search_is_as_good_as_hyperopt_s_own():
+    space = {name: hp.uniform(name, -5, 5) for name in ("x", "y")}
+    ours, theirs = [], []
+    for seed in range(5):
+        ours.append(min(result.score for result in run([BOWL], bowl, trials=50, seed=seed)))
+        trials = Trials()
+        fmin(
+            lambda params: bowl(Candidate("debug", "bowl", params)),
+            space,
+            partial(tpe.suggest, n_startup_jobs=STARTUP_TRIALS),
+            50,
+            trials=trials,
+            points_to_evaluate=list(BOWL.starts),
+            rstate=np.random.default_rng(seed),
+            show_progressbar=False,
+        )
+        theirs.append(min(trials.losses()))
+    assert 0.5 < np.mean(ours) / np.mean(theirs) < 2
+
+
+def test_a_score_that_is_maximised_is_searched_upwards():
+    results = run([BOWL], lambda c: -bowl(c), trials=50, loss=lambda score: -score)
+    assert max(result.score for result in results) > -0.5
+
+
+def test_every_first_start_comes_before_any_second_and_the_starts_before_any_proposal():
+    shelf = [
+        family("base"),
+        family("a", {"x": 1.0}, {"x": 2.0}, x=Real(0, 9)),
+        family("b", {"x": 3.0}, x=Real(0, 9)),
+        family("c", {"x": 4.0}, {"x": 5.0}, {"x": 6.0}, x=Real(0, 9)),
+    ]
+    results = run(shelf, lambda c: c.params.get("x", 99), trials=7)
+    assert tried(results) == [
+        ("base", {}),
+        ("a", {"x": 1.0}),
+        ("b", {"x": 3.0}),
+        ("c", {"x": 4.0}),
+        ("a", {"x": 2.0}),
+        ("c", {"x": 5.0}),
+        ("c", {"x": 6.0}),
+    ]
+
+
+def test_the_best_family_gets_every_second_proposal_and_the_next_every_fourth():
+    level = {"a": 30.0, "b": 10.0, "c": 20.0}
+    shelf = [family(name, {"x": 1.0}, x=Real(0, 1)) for name in level]
+    results = run(shelf, lambda c: level[c.family], trials=3 + 16)
+    names = "".join(result.candidate.family for result in results[3:])
+    assert names == "bcbabcbabcbabcba"
+
+
+def test_a_family_that_always_fails_comes_last():
+    shelf = [family(name, {"x": 1.0}, x=Real(0, 1)) for name in ("broken", "fine")]
+
+    def score(candidate):
+        if candidate.family == "broken":
+            raise ValueError("broken")
+        return 1.0
+
+    names = [result.candidate.family for result in run(shelf, score, trials=10)[2:]]
+    assert names == ["fine", "broken"] * 4
+
+
+def test_a_search_without_anything_to_tune_ends_after_the_starts():
+    results = run([family("base"), family("other", {"a": 1}, {"a": 2})], lambda c: 1.0)
+    assert tried(results) == [("base", {}), ("other", {"a": 1}), ("other", {"a": 2})]
+
+
+def test_failed_trials_are_kept_with_their_reason():
+    def score(candidate):
+        if candidate.params["x"] > 0:
+            raise ValueError("too\n   deep")
+        return bowl(candidate)
+
+    results = run([BOWL], score, trials=30)
+    failed = [result for result in results if result.error]
+    assert 0 < len(failed) < 30
+    assert {result.error for result in failed} == {"ValueError: too deep"}
+    for result in failed:
+        assert math.isnan(result.score)
+        assert math.isnan(result.train_score)
+        assert result.refit_params is None
+        assert not result.leads
+        assert result.candidate.params["x"] > 0
+    assert [result.number for result in results] == list(range(30))
+
+
+def test_a_long_reason_is_cut():
+    def score(candidate):
+        raise ValueError("x" * 10_000)
+
+    [result] = run([BOWL], score, trials=1)
+    assert result.error == "ValueError: " + "x" * 500
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_score_that_is_no_number_never_leads(value, sign):
+    results = run(
+        [BOWL],
+        lambda c: value if c.params["x"] > 0 else bowl(c),
+        trials=40,
+        loss=lambda score: sign * score,
+    )
+    odd = [result for result in results if result.candidate.params["x"] > 0]
+    assert 0 < len(odd) < 40
+    assert {result.error for result in odd} == {f"the score is {value}"}
+    assert not any(result.leads or math.isfinite(result.score) for result in odd)
+
+
+def test_a_search_in_which_everything_fails_still_ends():
+    def score(candidate):
+        raise RuntimeError("no")
+
+    results = run([BOWL, MIXED], score, trials=40)
+    assert len(results) == 40
+    assert all(result.error == "RuntimeError: no" for result in results)
+
+
+def test_a_trial_leads_when_it_is_better_than_all_before_it():
+    scores = iter([5.0, 5.0, math.nan, 4.0, 4.5, 3.0])
+    results = run([BOWL], lambda _: next(scores), trials=6)
+    assert [result.leads for result in results] == [True, False, False, True, False, True]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_passes_through(error):
+    told = []
+
+    def score(candidate):
+        if len(told) == 2:
+            raise error
+        return 1.0
+
+    with pytest.raises(error):
+        run([BOWL], score, on_trial=told.append)
+    assert len(told) == 2
+
+
+def test_a_budget_of_seconds_ends_the_search():
+    def score(candidate):
+        time.sleep(0.02)
+        return bowl(candidate)
+
+    begun = time.monotonic()
+    results = run([BOWL], score, trials=10_000, seconds=0.3)
+    assert 0.3 <= time.monotonic() - begun < 3
+    assert 1 <= len(results) <= 15
+    assert results[-1].elapsed >= 0.3
+    assert all(result.elapsed < 0.3 for result in results[:-1])
+
+
+def test_the_first_candidate_is_tried_even_without_time():
+    assert len(run([family("base"), BOWL], lambda c: 1.0, seconds=1e-9)) == 1
+
+
+def test_a_candidate_is_told_when_it_must_end():
+    seen = []
+
+    def evaluate(candidate, deadline):
+        seen.append(deadline)
+        return scored(1.0)
+
+    begun = time.monotonic()
+    search([("debug", BOWL)], evaluate, float, Budget(30.0, 2), seed=1)
+    search([("debug", BOWL)], evaluate, float, Budget(None, 1), seed=1)
+    assert begun + 30 <= seen[0] == seen[1] <= time.monotonic() + 30
+    assert seen[2] is None
+
+
+def test_times_add_up_and_trials_are_told_as_they_end():
+    told = []
+    results = run([BOWL], bowl, trials=5, on_trial=told.append)
+    assert tuple(told) == results
+    elapsed = [result.elapsed for result in results]
+    assert elapsed == sorted(elapsed)
+    assert sum(result.seconds for result in results) <= elapsed[-1]
+    assert all(result.seconds >= 0 for result in results)
+
+
+def test_a_trial_keeps_what_fitting_found():
+    def evaluate(candidate, deadline):
+        return Scored(2.0, 1.0, 0.3, Fitted("the estimator", {"x": 1.0, "rounds": 7}))
+
+    [result] = search([("debug", BOWL)], evaluate, float, Budget(None, 1), seed=1)
+    assert (result.score, result.train_score, result.threshold) == (2.0, 1.0, 0.3)
+    assert result.refit_params == {"x": 1.0, "rounds": 7}
+    assert result.candidate == Candidate("debug", "bowl", {"x": 3.0, "y": -3.0})
+
+
+def test_a_start_that_leaves_a_setting_at_its_default_does_no_harm():
+    partly = family("partly", {}, {"x": 1.0}, {"y": 0.0, "other": 3}, **BOWL.space)
+    results = run([partly], lambda c: c.params.get("x", 2.0), trials=12)
+    assert tried(results)[:3] == [
+        ("partly", {}),
+        ("partly", {"x": 1.0}),
+        ("partly", {"y": 0.0, "other": 3}),
+    ]
+    assert all(set(result.candidate.params) == {"x", "y"} for result in results[3:])
+
+
+def test_a_label_names_the_backend_once():
+    assert Candidate("xgboost", "xgboost", {}).label == "xgboost"
+    assert Candidate("sklearn", "linear", {}).label == "sklearn/linear"
