@@ -3,10 +3,12 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from enum import StrEnum
 from itertools import groupby
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -15,8 +17,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     PositiveFloat,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -33,6 +37,7 @@ _WANTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text",
     "tuple_type": "a list",
@@ -76,9 +81,74 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _checked_reasons(value: Any) -> Any:
+    """YAML has mappings; settings are frozen, so they hold pairs."""
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
+        raise ValueError(
+            "must give a reason for each column or kind of leak, such as {column: known in time},"
+            f" got {_shown(value)}"
+        )
+    for name, reason in pairs:
+        if not isinstance(name, str):
+            raise ValueError(f"{_shown(name)} must be the name of a column or of a kind of leak")
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValueError(f"{name} must have a reason, got {_shown(reason)}")
+    return tuple((name, reason.strip()) for name, reason in pairs)
+
+
+def _checked_title(text: str) -> str:
+    # Runs carry it in the name of a tag, which MLflow allows no other characters.
+    if not re.fullmatch(r"[\w .-]{1,100}", text, re.ASCII) or text != text.strip():
+        raise ValueError(
+            "must be 1 to 100 letters, digits, spaces, '.', '_' and '-', got " + _shown(text)
+        )
+    return text
+
+
+def _checked_rows(value: Any) -> Any:
+    if isinstance(value, list | tuple) and value:
+        return tuple(_checked_row(row, f"row {n}: ") for n, row in enumerate(value, start=1))
+    if type(value) is int and value >= 1:
+        return value
+    raise ValueError(
+        "must be a number of test rows such as 200, or rows such as"
+        f" [{{column: value}}], got {_shown(value)}"
+    )
+
+
+def _checked_row(value: Any, where: str = "") -> Any:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(
+            f"{where}must be values by column such as {{column: value}}, got {_shown(value)}"
+        )
+    for name, each in value.items():
+        is_plain = isinstance(each, str | int | float | date | None)
+        if not is_plain or (isinstance(each, float) and not isfinite(each)):
+            raise ValueError(
+                f"{where}{name} must be text, a finite number, a date, true, false or null,"
+                f" got {_shown(each)}"
+            )
+    return {
+        name: each.isoformat() if isinstance(each, date) else each for name, each in value.items()
+    }
+
+
+def _checked_change(value: Any) -> Any:
+    return _checked_row(value)
+
+
 Expression = Annotated[str, AfterValidator(_checked_expression)]
 Size = Annotated[float | str, AfterValidator(_checked_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+Reasons = Annotated[
+    tuple[tuple[str, str], ...],
+    BeforeValidator(_checked_reasons),
+    PlainSerializer(dict),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}),
+]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
@@ -99,6 +169,8 @@ class Data(Section):
     """Columns the model may not see, such as what is known only after the fact."""
     categorical: Names = ()
     """Columns of numbers that are labels, such as zone ids or postal codes."""
+    allow: Reasons = ()
+    """Columns or kinds of leak that prepare lets pass, and why: `{trip_distance: metered}`."""
     positive: str | int | float | bool | None = None
     """Class whose probability counts in a binary problem; null takes the last when sorted."""
 
@@ -170,6 +242,82 @@ class Evaluate(Section):
     """Probability that an interval promises."""
 
 
+class Slices(Section):
+    """Parts of the test rows on which the leader may not be surely worse."""
+
+    columns: Names | None = None
+    """Columns to slice by: labels one by one, numbers and times by quantiles; null slices none."""
+    quantiles: Annotated[int, Field(ge=2, le=100)] = 4
+    """Slices that the test rows of a column of numbers or times are cut into."""
+    min_rows: Count = 100
+    """Test rows that a slice needs to be judged; smaller ones are counted and left out."""
+    max_loss: Annotated[float, Field(ge=0)] = 0.0
+    """Loss on a slice, in the metric's unit, that the whole interval must exceed to fail."""
+
+
+class MaxLatency(Section):
+    """How long the leader may take to answer."""
+
+    one_row: PositiveFloat | None = None
+    """Milliseconds for one row, the median of repeated calls; null asks nothing."""
+    batch: PositiveFloat | None = None
+    """Milliseconds for 1,000 rows, or for all test rows when fewer; null asks nothing."""
+
+
+class CheckKind(StrEnum):
+    """What a declared check says of the model."""
+
+    INVARIANCE = "invariance"
+    DIRECTION = "direction"
+
+
+class Expect(StrEnum):
+    """What a change of the columns may do to the answer."""
+
+    SAME = "same"
+    NOT_LOWER = "not_lower"
+    NOT_HIGHER = "not_higher"
+
+
+class Check(Section):
+    """What the leader's answers may do when columns change, such as: longer is not shorter."""
+
+    name: Annotated[str, AfterValidator(_checked_title)]
+    """What the check says, in a few words."""
+    kind: Annotated[CheckKind, Field(strict=False)]
+    """invariance (the answer stays) or direction (it moves one way only)."""
+    rows: Annotated[int | tuple[dict[str, Any], ...], BeforeValidator(_checked_rows)]
+    """How many test rows to draw, or rows that are written out as {column: value}."""
+    change: Annotated[dict[str, Any], BeforeValidator(_checked_change)]
+    """New values by column; for numbers also '+1.5' or '*2', for times '+1 day', in quotes."""
+    expect: Annotated[Expect | None, Field(strict=False)] = None
+    """same, not_lower or not_higher; null is same, which only an invariance may be."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """How far the answer may stray, in the target's unit or as a probability."""
+    max_violations: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the changed rows that may break the rule."""
+    label: str | int | float | bool | None = None
+    """Class whose probability counts; null takes the positive one, or all for an invariance."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "Check":
+        if not self.change:
+            raise ValueError("change must name at least one column, got {}")
+        is_invariance = self.kind is CheckKind.INVARIANCE
+        if is_invariance is not (self.expected is Expect.SAME):
+            fitting = [each.value for each in Expect if (each is Expect.SAME) is is_invariance]
+            raise ValueError(
+                f"expect must be {' or '.join(fitting)} with kind {self.kind.value},"
+                f" got {_shown(self.expect and self.expect.value)}"
+            )
+        return self
+
+    @property
+    def expected(self) -> Expect:
+        """What may happen to the answer, spelt out."""
+        return self.expect or Expect.SAME
+
+
 class Promote(Section):
     """What a leader must show to become the champion."""
 
@@ -181,6 +329,36 @@ class Promote(Section):
     """Probability that the interval of the gain promises; all of it must lie above 0."""
     resamples: Annotated[int, Field(ge=100)] = 2000
     """Paired bootstrap resamples behind the interval of the gain."""
+    min_rows: Count = 100
+    """Test rows that the champion was not trained on, and that a comparison needs."""
+    allow_schema_change: bool = False
+    """Whether a champion that can't score today's columns loses its claim."""
+    max_test_uses: Count | None = None
+    """How many models one test set may judge; null counts them and asks nothing."""
+    slices: Slices = Slices()
+    """Parts of the test rows on which the leader may not be surely worse."""
+    max_calibration_error: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Mean gap between a classifier's probability and the frequency; null asks nothing."""
+    max_latency_ms: MaxLatency = MaxLatency()
+    """How long the leader may take to answer."""
+    max_size_mb: PositiveFloat | None = None
+    """Size of the saved model folder, in megabytes of 1,000,000 bytes; null asks nothing."""
+    max_overfit: Annotated[float, Field(ge=0)] | None = None
+    """Share of the gain over the baseline that validation may lose; null asks nothing."""
+    dirty_data: Literal["refuse", "allow"] = "refuse"
+    """Whether data that neither DVC nor git has recorded may make a champion."""
+    dirty_tree: Literal["clean", "recorded", "allow"] = "recorded"
+    """Code that may make a champion: committed, or recorded whole with the run, or any."""
+    checks: Annotated[tuple[Check, ...], BeforeValidator(_tuple)] = ()
+    """Rules that the leader's answers must keep when columns change; [] has none."""
+
+    @model_validator(mode="after")
+    def _checks_differ(self) -> "Promote":
+        names = [check.name for check in self.checks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"checks must have names of their own, got {name!r} twice")
+        return self
 
 
 class Registry(Section):
@@ -345,7 +523,7 @@ def flat(settings: Section, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Section):
             values |= flat(value, f"{prefix}{name}.")
         else:
-            values[prefix + name] = list(value) if isinstance(value, tuple) else value
+            values[prefix + name] = _plain(value)
     return values
 
 
@@ -368,16 +546,25 @@ def field_docs(
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
-    for candidate in (annotation, *get_args(annotation)):
+    # A list of sections is one setting.
+    inner = () if get_origin(annotation) is tuple else get_args(annotation)
+    for candidate in (annotation, *inner):
         if isinstance(candidate, type) and issubclass(candidate, Section):
             return candidate
     return None
 
 
 def _as_yaml(value: Any) -> str:
-    plain = list(value) if isinstance(value, tuple) else value
-    plain = plain.value if isinstance(plain, StrEnum) else plain
-    return yaml.safe_dump(plain, default_flow_style=True).split("\n")[0]
+    return yaml.safe_dump(_plain(value), default_flow_style=True).split("\n")[0]
+
+
+def _plain(value: Any) -> Any:
+    """Give what YAML and JSON know: a list for a tuple, text for one of a few names."""
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:
@@ -437,7 +624,7 @@ def _told(name: str, detail: ErrorDetails) -> str:
         case "less_than":
             return f"{name} must be a number less than {context['lt']:g}, got {given}"
         case "less_than_equal":
-            return f"{name} must be at most {context['le']:g}, got {given}"
+            return f"{name} must be at most {context['le']}, got {given}"
         case "string_pattern_mismatch":
             return (
                 f"{name} must begin with a letter or digit and hold only letters, digits,"
@@ -445,8 +632,6 @@ def _told(name: str, detail: ErrorDetails) -> str:
             )
         case "string_too_long":
             return f"{name} must have at most {context['max_length']} characters, got {given}"
-        case "finite_number":
-            return f"{name} must be a finite number, got {given}"
         case _:
             return f"{name}: {detail['msg']}, got {given}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ratchet import files, lineage, profile, splits, table, tracking
+from ratchet import files, leakage, lineage, profile, splits, table, tracking
 from ratchet.evaluation import time_blocks
 from ratchet.lineage import DataState
 from ratchet.project import Project
@@ -45,7 +45,8 @@ def run(project: Project) -> Outcome:
     Raises
     ------
     DataError
-        If the table can't be read or learned from; nothing is written then.
+        If the table can't be read or learned from, or knows the answer and
+        ``data.allow`` gives no reason; nothing is written then.
     StoreError
         If MLflow's store fails.
     """
@@ -54,18 +55,24 @@ def run(project: Project) -> Outcome:
     tracking.connect(project)
     state = lineage.data_state(project.source, cache=project.build / "hashes.json")
     prepared, dealt = _read(project)
+    choices = project.settings
+    report = leakage.look(
+        prepared, dealt, choices.split, seed=choices.seed, allow=choices.data.allow
+    )
+    leakage.refuse(report.findings)
     parts = {name: getattr(dealt, name) for name in PARTS}
     frames = {
         name: prepared.frame.iloc[rows].reset_index(drop=True) for name, rows in parts.items()
     }
     schema = table.with_statistics(prepared.schema, frames["train"])
-    notes = (*prepared.notes, *dealt.notes)
+    notes = (*prepared.notes, *dealt.notes, *report.notes)
     with tracking.run(project, "prepare") as run_id:
         source = origin.of(project, state)
         origin.record(run_id, project, source)
         clusters = _clusters(project, prepared, parts["test"])
         with files.whole_folder(project.prepared) as folder:
             _write(folder, frames, clusters, schema, state)
+            leakage.save(report.findings, folder / "leakage.json")
             profile.write(folder / "profile.html", frames["train"], project.settings.name)
         rows = {name: len(frame) for name, frame in frames.items()}
         seconds = time.monotonic() - started
@@ -80,6 +87,7 @@ def run(project: Project) -> Outcome:
                 Score("prepare/seconds", seconds),
                 *_inputs(project, frames, schema, state),
                 tracking.File(project.prepared / "schema.json"),
+                tracking.File(project.prepared / "leakage.json"),
                 tracking.File(project.prepared / "profile.html"),
                 *(
                     [Tag("mlflow.note.content", "\n".join(f"- {n}" for n in notes))]
@@ -123,9 +131,8 @@ def _read(project: Project) -> tuple[Prepared, splits.Splits]:
     choices = project.settings
     by = choices.split.column
     raw = table.read_table(project.source, drop=choices.data.drop)
-    prepared = table.prepare_table(
-        raw, choices.data, choices.train.problem, keep=(by,) if by else ()
-    )
+    keep = (*((by,) if by else ()), *leakage.watched(list(raw.frame.columns), choices.data))
+    prepared = table.prepare_table(raw, choices.data, choices.train.problem, keep=keep)
     target = prepared.frame[prepared.schema.target]
     labels = target.to_numpy() if prepared.schema.problem.is_classification else None
     dealt = splits.split(
