@@ -12,7 +12,7 @@ import numpy as np
 from ratchet.errors import SettingsError
 from ratchet.problem import ProblemType
 
-# Weights of this many rows are held at a time by scores that need every row: 32 MB as floats.
+# Scores that need every row hold the weights of this many at a time: 8 MB, about a cache's size.
 CELLS_AT_ONCE = 1_000_000
 
 # A variance below this share of the mean square is rounding, not spread.
@@ -168,7 +168,7 @@ def score(metric: Metric, y: np.ndarray, predictions: Predictions) -> float:
     >>> score(mae, np.array([1.0, 2.0]), Predictions(np.array([1.5, 4.5])))
     1.5
     """
-    return float(metric.scores(y, predictions, np.ones((1, len(y))))[0])
+    return float(metric.scores(y, predictions, np.ones((1, len(y)), dtype=np.int64))[0])
 
 
 def named(name: str, problem: ProblemType) -> Metric:
@@ -356,10 +356,27 @@ def _brier_of_all_classes(y: np.ndarray, predictions: Predictions) -> np.ndarray
 
 
 def _calibration_rows(y: np.ndarray, predictions: Predictions) -> np.ndarray:
-    positive = _class_probabilities(predictions)[:, 1]
+    return _gaps_in_bins(_class_probabilities(predictions)[:, 1], y)
+
+
+def _top_calibration_rows(y: np.ndarray, predictions: Predictions) -> np.ndarray:
+    """Hold the probability of the likeliest class against whether it is the true one.
+
+    References
+    ----------
+    Guo, C., Pleiss, G., Sun, Y. and Weinberger, K. Q. (2017). On Calibration
+    of Modern Neural Networks. ICML 34. (Their bins are equally wide; these
+    hold equally many rows, as for two classes.)
+    """
+    probabilities = _class_probabilities(predictions)
+    return _gaps_in_bins(probabilities.max(axis=1), probabilities.argmax(axis=1) == y)
+
+
+def _gaps_in_bins(chance: np.ndarray, happened: np.ndarray) -> np.ndarray:
     inner = np.linspace(0, 1, _CALIBRATION_BINS + 1)[1:-1]
-    bins = np.searchsorted(np.quantile(positive, inner), positive)
-    return np.where(bins[:, None] == np.arange(_CALIBRATION_BINS), (positive - y)[:, None], 0)
+    bins = np.searchsorted(np.quantile(chance, inner), chance)
+    gaps = chance - happened
+    return np.where(bins[:, None] == np.arange(_CALIBRATION_BINS), gaps[:, None], 0)
 
 
 def _calibration_error(sums: np.ndarray, total: np.ndarray) -> np.ndarray:
@@ -435,6 +452,7 @@ def _average_precision(y: np.ndarray, predictions: Predictions, groups: np.ndarr
         alarms = np.take(all_alarms, alarms_until, axis=1)
         # Where nothing was asked for nothing was drawn either: any divisor will do.
         asked = np.maximum(hits + alarms, 1).astype(np.float64)
+        # Not vecdot: of floats it starts BLAS threads, which cost more than they do here.
         return np.einsum("bn,bn->b", drawn, hits / asked) / drawn.sum(axis=1)
 
     return _in_chunks(precisions, len(scores))
@@ -580,6 +598,12 @@ _METRICS: tuple[Metric, ...] = (
         "calibration_error",
         _BINARY,
         _sums(_calibration_rows, _calibration_error),
+        bounds=(0.0, 1.0),
+    ),
+    _probability(
+        "calibration_error",
+        _MULTICLASS,
+        _sums(_top_calibration_rows, _calibration_error),
         bounds=(0.0, 1.0),
     ),
     _decision("accuracy", _CLASSES, _sums(_correct, _mean)),
