@@ -1,22 +1,54 @@
 """What the tests share: an empty MLflow store, made once, and projects on tiny tables."""
 
 import os
+import shlex
 import shutil
+import signal
+import socket
+import sqlite3
 import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"
+
+# As the command line does: tests share the cores, and threads that spin would take them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # An experiment, a run or a store of whoever starts the tests must not reach them.
 for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_", "GIT_"))]:
     del os.environ[name]
+
+COMMITTER = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.com",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.com",
+}
+
+# Would have every command of a test compile what it imports, which takes longer than the rest.
+UNSET = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
+# Seconds that a command, or a server until it answers, may take on a busy machine.
+PATIENCE = 300
 
 
 @pytest.fixture(scope="session")
@@ -30,12 +62,18 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["object"]:
+def store(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator["MlflowClient"]:
     """A private MLflow store that lives as long as the test."""
     import mlflow
 
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    # MLflow sets these itself, and a later test must not find them.
+    for name in ("REGISTRY_URI", "HTTP_REQUEST_MAX_RETRIES", "HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(f"MLFLOW_{name}", "")
+        monkeypatch.delenv(f"MLFLOW_{name}")
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
     yield mlflow.MlflowClient()
@@ -103,26 +141,242 @@ def tiny(tmp_path: Path, store: object) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def made_once(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two trained and evaluated leaders on the tiny table, none of them promoted.
+
+    ``params.yaml`` has a linear model, ``better.yaml`` trees, which see what a
+    line can't: the price of a square metre depends on the town. Training takes
+    seconds, so that tests get a copy: see ``evaluated``.
+    """
+    import mlflow
+
+    from ratchet.project import Project
+    from ratchet.steps import evaluate, prepare, train
+
+    folder = tmp_path_factory.mktemp("made_once")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    (folder / "project" / "data").mkdir(parents=True)
+    table = tiny_table()
+    table.loc[table.index % 10 == 3, "town"] = None
+    table.to_parquet(folder / "project" / "data" / "rows.parquet")
+    families = {"params.yaml": ["baseline", "linear"], "better.yaml": ["baseline", "xgboost"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("MLFLOW_REGISTRY_URI", "")
+        for name, tried in families.items():
+            values = tiny_settings(train__families=tried)
+            (folder / "project" / name).write_text(yaml.safe_dump(values), encoding="utf-8")
+            project = Project.open(folder / "project" / name)
+            prepare.run(project)
+            train.run(project)
+            evaluate.run(project)
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+    return folder
+
+
+@pytest.fixture
+def evaluated(made_once: Path, store: object, tmp_path: Path) -> Path:
+    """Give the params.yaml of a copy of ``made_once``, in a store that knows its runs."""
+    shutil.copytree(made_once / "project", tmp_path / "project")
+    with (
+        sqlite3.connect(made_once / "mlflow.db") as source,
+        sqlite3.connect(tmp_path / "mlflow.db") as copy,
+    ):
+        source.backup(copy)
+    return tmp_path / "project" / "params.yaml"
+
+
+@pytest.fixture
+def running(store: "MlflowClient") -> Callable[[], list[str]]:
+    """List the names of runs that are still open in any experiment."""
+
+    def names() -> list[str]:
+        experiments = [each.experiment_id for each in store.search_experiments()]
+        runs = store.search_runs(experiments, "attributes.status = 'RUNNING'")
+        return [run.info.run_name for run in runs]
+
+    return names
+
+
+@pytest.fixture
+def unwritable() -> Callable[[Path], None]:
+    """Turn a folder into one that nobody may write to, not even root."""
+
+    def turn(folder: Path) -> None:
+        system = Path("/sys/kernel")
+        if not system.is_dir():
+            pytest.skip("needs a folder that root may not write to")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(system)
+
+    return turn
+
+
 @pytest.fixture
 def git() -> Callable[..., str]:
     """Run git in a folder with a committer of its own and no configuration of the user's."""
 
     def run(folder: Path, *arguments: str) -> str:
-        environment = {
-            **os.environ,
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_AUTHOR_NAME": "test",
-            "GIT_AUTHOR_EMAIL": "test@example.com",
-            "GIT_COMMITTER_NAME": "test",
-            "GIT_COMMITTER_EMAIL": "test@example.com",
-        }
         return subprocess.run(
             ["git", *arguments],
             cwd=folder,
-            env=environment,
+            env={**os.environ, **COMMITTER},
             check=True,
             capture_output=True,
             text=True,
         ).stdout
 
     return run
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone of this project, in which commands run as its users run them."""
+
+    root: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name not in UNSET}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
+        return {**inherited, **COMMITTER, "PATH": path, "DVC_NO_ANALYTICS": "true"}
+
+    def run(self, *command: str, cwd: Path | None = None, fails: bool = False, **env: str) -> str:
+        """Run a command to its end; give what it printed."""
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.root,
+            env={**self.environment, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, f"{shlex.join(command)}\n{done.stdout}"
+        return done.stdout
+
+    @contextmanager
+    def serve(self, *command: str, ready: str) -> Iterator[str]:
+        """Hold a server open, give its address; ``ready`` is a page that it answers."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        log = self.root / "build" / "server.log"
+        log.parent.mkdir(exist_ok=True)
+        with log.open("w") as output:
+            server = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(port)],
+                cwd=self.root,
+                env={**self.environment, "MLFLOW_TRACKING_URI": self.store},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            until = time.monotonic() + PATIENCE
+            while not _answers(address + ready):
+                assert server.poll() is None and time.monotonic() < until, log.read_text()
+                time.sleep(0.2)
+            yield address
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def client(self) -> "MlflowClient":
+        import mlflow
+
+        return mlflow.MlflowClient(self.store, registry_uri=self.store)
+
+    def runs(self) -> list["Run"]:
+        """List all runs of all experiments, the oldest first."""
+        client = self.client()
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        return client.search_runs(
+            experiments, order_by=["attributes.start_time ASC"], max_results=1000
+        )
+
+    def last(self, step: str) -> "Run":
+        """Give the newest run of a step."""
+        return [run for run in self.runs() if run.data.tags.get("ratchet.step") == step][-1]
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=10):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def small_search(params: Path, *families: str) -> None:
+    """Turn a shipped parameter file into one that trains in seconds, always the same."""
+    values = yaml.safe_load(params.read_text(encoding="utf-8"))
+    search = {"budget_seconds": None, "max_trials": 4}
+    # Two searches share the machine's cores: more threads than that would wait for each other.
+    values["train"] |= {"families": ["baseline", *families], "search": search, "threads": 1}
+    values["evaluate"] |= {"resamples": 100}
+    values.setdefault("tracking", {})["system_metrics"] = False
+    params.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with what is being developed here, committed, and a small search."""
+    folder = tmp_path_factory.mktemp("checkout") / "ratchet"
+    here = Clone(ROOT)
+    here.run("git", "clone", "--quiet", str(ROOT), str(folder))
+    changed = here.run("git", "diff", "--name-only", "--no-renames", "-z", "HEAD")
+    new = here.run("git", "ls-files", "--others", "--exclude-standard", "-z")
+    for name in filter(None, (changed + new).split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    small_search(folder / "params.yaml", "linear", "xgboost")
+    small_search(folder / "examples" / "tips.yaml", "logistic", "xgboost")
+    Clone(folder).run("git", "add", "--all")
+    Clone(folder).run("git", "commit", "--quiet", "--message", "What is being developed")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fresh_clone(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Clone]:
+    """Clone the repository into an empty folder."""
+
+    def clone(name: str) -> Clone:
+        folder = tmp_path_factory.mktemp(name) / "project"
+        Clone(checkout).run("git", "clone", "--quiet", str(checkout), str(folder))
+        return Clone(folder)
+
+    return clone
+
+
+@pytest.fixture(scope="session")
+def doors(fresh_clone: Callable[[str], Clone]) -> dict[str, Clone]:
+    """A fresh clone for every way to run the pipeline, in which it has been run."""
+    commands = {
+        "dvc": [("dvc", "repro", "--pull")],
+        "mlflow": [
+            ("dvc", "pull", "--quiet", "data.dvc"),
+            ("mlflow", "run", ".", "--env-manager", "local"),
+        ],
+        "python": [("dvc", "pull", "--quiet", "data.dvc"), ("python", "src", "run")],
+    }
+
+    def enter(name: str) -> Clone:
+        clone = fresh_clone(name)
+        for command in commands[name]:
+            clone.run(*command)
+        return clone
+
+    with ThreadPoolExecutor(2) as together:
+        return dict(zip(commands, together.map(enter, commands), strict=True))

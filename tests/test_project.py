@@ -46,7 +46,7 @@ def test_a_source_may_lie_anywhere(tmp_path):
 
 def test_two_parameter_files_of_one_folder_do_not_share_what_they_build(tmp_path):
     one, other = project(tmp_path), project(tmp_path, "tips.yaml")
-    assert other.build == tmp_path / "build" / "tips"
+    assert other.build == tmp_path / "build" / "tips.yaml"
     folders = ("prepared", "trained", "evaluated", "promoted")
     mine, theirs = ({getattr(each, name) for name in folders} for each in (one, other))
     assert not mine & theirs

@@ -147,6 +147,9 @@ def main() -> None:
     """Run the command line; the only place that turns an error into a sentence."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("ratchet").setLevel(logging.INFO)
+    # Threads that wait for each other by spinning slow a fit down thirty times as soon as another
+    # program wants a core. OpenMP reads this once, when the first library that uses it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.warnoptions:
         # Libraries warn their developers; a user can do nothing about it.
         warnings.simplefilter("ignore")
@@ -156,9 +159,11 @@ def main() -> None:
     except InterruptionError as error:
         _say(str(error))
         raise SystemExit(Exit.INTERRUPTED) from None
-    except KeyboardInterrupt:
-        _say("Interrupted.")
-        raise SystemExit(Exit.INTERRUPTED) from None
+    except SystemExit as end:
+        # Typer turns Ctrl-C outside of a step's run into a silent exit.
+        if end.code == Exit.INTERRUPTED:
+            _say("Interrupted.")
+        raise
     except RatchetError as error:
         _say(f"{type(error).__name__}: {error}")
         raise SystemExit(Exit.MISTAKE) from None
@@ -226,7 +231,7 @@ def _facts(status: "Status") -> Iterator[tuple[str, str]]:
         status.test[name] for name in (key, f"{key}_low", f"{key}_high", f"baseline/{key}")
     )
     places = decimals([score, baseline])
-    yield "won", f"{leader.name}, trial {leader.trial} of {leader.n_trials}"
+    yield "won", f"{leader.name}, trial {leader.trial + 1} of {leader.n_trials}"
     yield (
         key,
         f"{shown(score, places)} [{shown(low, places)}, {shown(high, places)}],"
@@ -241,4 +246,6 @@ def _facts(status: "Status") -> Iterator[tuple[str, str]]:
     else:
         yield "promoted", "no"
         yield "because", decision.reason
-    yield "look", f"mlflow ui --backend-store-uri {status.store_uri}"
+    uri = status.store_uri
+    served = uri.startswith(("http://", "https://"))
+    yield "look", uri if served else f"mlflow ui --backend-store-uri {uri}"

@@ -1,6 +1,7 @@
 """Write a file or a folder whole or not at all."""
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -66,8 +67,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON with a fixed key order, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    """Write ``value`` as indented JSON with a fixed key order, whole or not at all.
+
+    JSON has no NaN and no infinity, so such a number is written as null.
+    """
+    text = json.dumps(finite(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Put None for every number in ``value`` that JSON doesn't have.
+
+    Examples
+    --------
+    >>> finite({"rmse": 5.0, "low": float("nan")})
+    {'rmse': 5.0, 'low': None}
+    """
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path, *, made_by: str) -> Any:

@@ -64,10 +64,10 @@ class Project:
         """Folder of all that the steps write.
 
         ``build`` beside a ``params.yaml``; a parameter file of another name
-        has a folder of its own in there, so that two never mix.
+        has a folder of that name in there, so that two never mix.
         """
         folder = self.root / "build"
-        return folder if self.params_file.name == "params.yaml" else folder / self.params_file.stem
+        return folder if self.params_file.name == "params.yaml" else folder / self.params_file.name
 
     @property
     def prepared(self) -> Path:

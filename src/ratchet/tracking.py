@@ -2,10 +2,8 @@
 
 import logging
 import os
+import re
 import signal
-import sys
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +15,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
-from mlflow.entities import DatasetInput, InputTag, Metric, RunStatus, RunTag
+from mlflow.entities import DatasetInput, InputTag, Metric, RunTag
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
 
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.project import Project, tracking_uri
@@ -130,15 +129,19 @@ def connect(project: Project) -> str:
         If it doesn't answer.
     """
     uri = tracking_uri(project)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     if uri.startswith(("http://", "https://")):
         _knock(uri)
         # A server that dies later is waited for half a minute, not MLflow's ten.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    elif re.split("[:+]", uri)[0] in DATABASE_ENGINES:
+        _open(uri)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
+    with translated():
+        mlflow.MlflowClient().search_experiments(max_results=1)
     return uri
 
 
@@ -170,8 +173,8 @@ def run(
         try:
             yield run_id
         except (KeyboardInterrupt, InterruptionError):
-            _end("KILLED")
-            raise InterruptionError(f"{step} was interrupted; its run is marked KILLED.") from None
+            told = "; its run is marked KILLED" if _end("KILLED") else ""
+            raise InterruptionError(f"{step} was interrupted{told}.") from None
         except BaseException:
             _end("FAILED")
             raise
@@ -202,10 +205,10 @@ def write(run_id: str, items: Iterable[Item]) -> None:
                         metrics.append(Metric(name, float(value), now, step))
                 case Tag(name, value):
                     tags.append(RunTag(name, value))
-                case File(path, folder) if path.is_dir():
-                    client.log_artifacts(run_id, str(path), folder)
                 case File(path, folder):
-                    client.log_artifact(run_id, str(path), folder)
+                    upload = client.log_artifacts if path.is_dir() else client.log_artifact
+                    with _unwritable_told():
+                        upload(run_id, str(path), folder)
                 case Input():
                     _log_input(client, run_id, item)
         for at in range(0, max(len(params), len(metrics), len(tags)), _BATCH):
@@ -235,18 +238,12 @@ def write_trials(run_id: str, trials: Sequence[TrialResult], metric: str) -> Non
                 },
                 run_name=f"{trial.candidate.label} · {metric} {trial.score:.4g}",
             )
-            params = {"family": trial.candidate.family, **trial.candidate.params}
-            write(
-                child.info.run_id,
-                [
-                    Param("trial", trial.number),
-                    *(Param(name, value) for name, value in params.items()),
-                    Score(f"valid/{metric}", trial.score),
-                    Score(f"train/{metric}", trial.train_score),
-                    Score("train/seconds", trial.seconds),
-                ],
-            )
-            client.set_terminated(child.info.run_id, "FINISHED", end)
+            status = "KILLED"
+            try:
+                write(child.info.run_id, _trial_items(trial, metric))
+                status = "FINISHED"
+            finally:  # a child has no block that would end it
+                client.set_terminated(child.info.run_id, status, end)
 
 
 def save_model(model: LoggedModel, path: Path) -> None:
@@ -269,7 +266,7 @@ def log_model(model: LoggedModel) -> str:
     str
         Its URI, ``models:/m-…``.
     """
-    with translated(), _untrusted_told():
+    with translated(), _untrusted_told(), _unwritable_told():
         info = mlflow.sklearn.log_model(model.model, name="model", **_model_arguments(model))
     return str(info.model_uri)
 
@@ -301,18 +298,23 @@ def require(run_id: str) -> None:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise StoreError(
-                f"The leader's run {run_id} is not in {_masked(mlflow.get_tracking_uri())}:"
+                f"The leader's run {run_id} is not in {masked(mlflow.get_tracking_uri())}:"
                 " it was trained with another store. Train again with `dvc repro -f train`,"
                 " or set MLFLOW_TRACKING_URI to the store that has it."
             ) from None
 
 
 def find(project: Project, tags: Mapping[str, str]) -> str | None:
-    """Return the newest finished run of the project that carries all ``tags``."""
+    """Return the newest finished run of the project that carries all ``tags``.
+
+    `mlflow run` puts runs into another experiment unless it is told the project's.
+    """
     condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    client, active = mlflow.MlflowClient(), mlflow.active_run()
     with translated():
-        found = mlflow.MlflowClient().search_runs(
-            [_experiment(project)],
+        own = client.get_experiment_by_name(project.settings.experiment_name)
+        found = client.search_runs(
+            list({each.experiment_id for each in (own, active and active.info) if each}),
             f"attributes.status = 'FINISHED' and {condition}",
             order_by=["attributes.start_time DESC"],
             max_results=1,
@@ -325,38 +327,55 @@ def rename(run_id: str, name: str) -> None:
     write(run_id, [Tag("mlflow.runName", name)])
 
 
+def _trial_items(trial: TrialResult, metric: str) -> Iterator[Item]:
+    yield Param("trial", trial.number)
+    yield Param("family", trial.candidate.family)
+    for name, value in trial.candidate.params.items():
+        yield Param(name, value)
+    yield Score(f"valid/{metric}", trial.score)
+    yield Score(f"train/{metric}", trial.train_score)
+    yield Score("train/seconds", trial.seconds)
+
+
 def _start(project: Project, step: str, parent: str | None, name: str | None) -> str:
     given = os.environ.pop("MLFLOW_RUN_ID", None)
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # the run that is continued has its own
     active = mlflow.active_run()
-    experiment = active.info.experiment_id if active else _experiment(project)
+    if active is not None:
+        experiment = active.info.experiment_id
+    else:
+        experiment = _experiment_of(given) if given else _experiment(project)
+    tags = {STEP_TAG: step, "mlflow.user": _user()}
+    if parent and active is None and _experiment_of(parent) == experiment:
+        tags[PARENT_TAG] = parent
     mlflow.set_system_metrics_sampling_interval(_SYSTEM_INTERVAL)
+    # The tags come with the run: nothing that fails may follow, or it would stay RUNNING.
     started = mlflow.start_run(
         run_id=given,
         experiment_id=None if given else experiment,
         run_name=None if given else (name or step),
         nested=active is not None,
+        tags=tags,
         log_system_metrics=project.settings.tracking.system_metrics and active is None,
     )
-    tags = [Tag(STEP_TAG, step), Tag("mlflow.user", _user())]
-    if parent and active is None and _shares_experiment(parent, started.info.experiment_id):
-        tags.append(Tag(PARENT_TAG, parent))
-    write(started.info.run_id, tags)
     return str(started.info.run_id)
 
 
-def _end(status: str) -> None:
-    # The store may be what failed: the first error is the one to tell.
+def _end(status: str) -> bool:
+    """End the active run; tell whether its status was written."""
     try:
         mlflow.end_run(status)
     except Exception:
-        if sys.exc_info()[0] is None or status == RunStatus.to_string(RunStatus.FINISHED):
+        # The store may be what failed: the first error is the one to tell.
+        if status == "FINISHED":
             raise
         logging.getLogger(__name__).warning("the run could not be marked %s", status)
+        return False
+    return True
 
 
-def _shares_experiment(run_id: str, experiment_id: str) -> bool:
-    return bool(mlflow.MlflowClient().get_run(run_id).info.experiment_id == experiment_id)
+def _experiment_of(run_id: str) -> str:
+    return str(mlflow.MlflowClient().get_run(run_id).info.experiment_id)
 
 
 def _experiment(project: Project) -> str:
@@ -439,26 +458,69 @@ def _signature(model: LoggedModel) -> Any:
 
 
 def _knock(uri: str) -> None:
-    address = uri.rstrip("/") + "/health"
+    """Ask a server whether it is there, with the certificates and credentials MLflow uses."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
     try:
-        with urllib.request.urlopen(address, timeout=_PATIENCE):
+        answer = http_request(
+            get_default_host_creds(uri),
+            "/health",
+            "GET",
+            timeout=_PATIENCE,
+            max_retries=0,
+            raise_on_status=False,
+        )
+    except MlflowException as error:
+        reason = str(_first(error))
+    else:
+        if answer.status_code < 500:  # a proxy may hide /health; the server itself answers
             return
-    except urllib.error.HTTPError as error:
-        if error.code < 500:  # a proxy may hide /health; the server itself answers
-            return
-        reason = f"HTTP {error.code}"
-    except OSError as error:
-        reason = str(getattr(error, "reason", error))
+        reason = f"HTTP {answer.status_code}"
     raise StoreError(
-        f"The tracking server at {_masked(uri)} doesn't answer: {reason}."
+        f"The tracking server at {masked(uri)} doesn't answer: {masked(reason)}."
         " Start it, or set MLFLOW_TRACKING_URI or tracking.uri to a store that does."
     )
 
 
-def _masked(uri: str) -> str:
-    """Hide the user and password of a URI."""
-    head, at, tail = uri.rpartition("@")
-    return f"{head.partition('://')[0]}://***@{tail}" if at else uri
+def _open(uri: str) -> None:
+    """Open a database once: MLflow would try a dead one for minutes."""
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    patience = {"connect_timeout": _PATIENCE} if uri.startswith(("postgresql", "mysql")) else {}
+    try:
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(uri, connect_args=patience)
+        try:
+            inspect(engine).has_table("experiments")
+        finally:
+            engine.dispose()
+    except (OSError, ImportError, ValueError, SQLAlchemyError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".?")
+        raise StoreError(
+            f"The database {masked(uri)} can't be opened: {masked(reason)}."
+            " Set MLFLOW_TRACKING_URI or tracking.uri to one that can."
+        ) from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """Give the error that caused all the others."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
+def masked(text: str) -> str:
+    """Hide the user and password of every URI in a text.
+
+    Examples
+    --------
+    >>> masked("postgresql://me:secret@host/runs")
+    'postgresql://***@host/runs'
+    """
+    return re.sub(r"://[^\s/]*@", "://***@", text)
 
 
 @contextmanager
@@ -467,8 +529,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        reason = " ".join(str(error).split())[:500]
-        uri = _masked(mlflow.get_tracking_uri())
+        reason = masked(" ".join(str(error).split()))[:500]
+        uri = masked(mlflow.get_tracking_uri())
         raise StoreError(f"MLflow's store {uri} failed: {reason}") from error
 
 
@@ -482,6 +544,18 @@ def _untrusted_told() -> Iterator[None]:
         raise RatchetError(
             f"The model holds classes that skops does not trust: {' '.join(str(error).split())}"
             " Name them in the backend's trusted_types if you trust them."
+        ) from error
+
+
+@contextmanager
+def _unwritable_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f" to {error.filename}" if error.filename else ""
+        raise StoreError(
+            f"The run's files can't be written{where}: {masked(error.strerror or str(error))}."
+            " Make the experiment's artifact location writable."
         ) from error
 
 

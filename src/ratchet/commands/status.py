@@ -3,11 +3,8 @@
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
-import pandas as pd
-
-from ratchet import files, metrics
+from ratchet import files, metrics, table, tracking
 from ratchet.project import Project, tracking_uri
 from ratchet.schema import Schema
 from ratchet.steps.promote import Decision
@@ -39,11 +36,11 @@ class Status:
     tried: tuple[Tried, ...]
     """What was tried, the best family first."""
     test: dict[str, float]
-    """Content of ``metrics.json``."""
+    """Content of ``metrics.json``; NaN where it says null."""
     decision: Decision | None
-    """The verdict; None before promote has run."""
+    """The verdict on this leader; None before promote has run."""
     store_uri: str
-    """Where the runs are."""
+    """Where the runs are, without credentials."""
 
 
 def read(project: Project) -> Status:
@@ -57,7 +54,7 @@ def read(project: Project) -> Status:
     leader = Leader.load(project)
     problem = Schema.load(project.prepared / "schema.json").problem
     metric = metrics.named(leader.metric, problem)
-    trials = pd.read_parquet(project.trained / "trials.parquet")
+    trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
     tried = [
         Tried(
             family=str(family),
@@ -72,18 +69,19 @@ def read(project: Project) -> Status:
     def rank(each: Tried) -> tuple[bool, float]:
         return math.isnan(each.best), metric.loss(each.best)
 
-    numbers: dict[str, Any] = files.read_json(
+    numbers: dict[str, float | None] = files.read_json(
         project.evaluated / "metrics.json", made_by="evaluate"
     )
+    decision = Decision.load(project)
     return Status(
         leader=leader,
         tried=tuple(sorted(tried, key=rank)),
-        test=numbers,
-        decision=Decision.load(project),
-        store_uri=tracking_uri(project),
+        test={name: math.nan if each is None else each for name, each in numbers.items()},
+        decision=decision if decision and decision.run_id == leader.run_id else None,
+        store_uri=tracking.masked(tracking_uri(project)),
     )
 
 
 def as_json(status: Status) -> str:
-    """Write a status for machines."""
-    return json.dumps(asdict(status), indent=2, sort_keys=True)
+    """Write a status for machines; JSON has no NaN, so such a score is null."""
+    return json.dumps(files.finite(asdict(status)), indent=2, sort_keys=True, allow_nan=False)

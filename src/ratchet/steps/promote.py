@@ -167,7 +167,11 @@ def _judge(project: Project, leader: Leader, reigning: Version | None, run_id: s
             else []
         ),
         _against_baseline(metric, bench.compare(challenger, baseline)),
-        _against_champion(bench, challenger, reigning, rows, schema),
+        (
+            _already_champion(reigning)
+            if reigning and reigning.run_id == leader.run_id
+            else _against_champion(bench, challenger, reigning, rows, schema)
+        ),
     ]
     failed = [result for result in results if not result.passed]
     told = failed or results[-1:]
@@ -217,6 +221,16 @@ def _against_baseline(metric: Metric, difference: Difference) -> GateResult:
         low=difference.low,
         high=difference.high,
         confidence=difference.confidence,
+    )
+
+
+def _already_champion(reigning: Version) -> GateResult:
+    """Pass a leader that took the place before its decision could be written down.
+
+    Compared with itself it would tie, and the decision would deny what happened.
+    """
+    return GateResult(
+        "better_than_champion", True, f"version {reigning.number}, the champion, is this leader"
     )
 
 

@@ -1,0 +1,103 @@
+"""evaluate opens the test rows once, and scores leader and baseline on them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ratchet import tracking
+from ratchet.metrics import Predictions
+from ratchet.project import Project
+from ratchet.schema import Schema
+from ratchet.steps import evaluate, prepare
+from ratchet.steps.train import Leader
+
+
+@pytest.fixture
+def project(evaluated):
+    opened = Project.open(evaluated)
+    tracking.connect(opened)
+    return opened
+
+
+def numbers(project):
+    return json.loads((project.evaluated / "metrics.json").read_text())
+
+
+def test_metrics_are_flat_and_stand_beside_the_baselines(project):
+    found = numbers(project)
+    for name in ("rmse", "mae", "r2"):
+        for whose in ("", "baseline/"):
+            key = f"{whose}test/{name}"
+            assert found[f"{key}_low"] <= found[key] <= found[f"{key}_high"]
+    assert found["test/rmse"] < found["baseline/test/rmse"]
+    assert all(value is None or isinstance(value, float) for value in found.values())
+
+
+def test_scores_are_those_of_the_saved_model_on_the_test_rows(project):
+    rows = prepare.read_part(project, "test")
+    schema = Schema.load(project.prepared / "schema.json")
+    saved = tracking.load_model(str(project.trained / "model"))
+    errors = saved.predict(rows[schema.names]) - rows["price"]
+    assert numbers(project)["test/rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-12)
+    known = pd.concat([prepare.read_part(project, name) for name in ("train", "valid")])
+    trivial = rows["price"] - known["price"].mean()
+    assert numbers(project)["baseline/test/rmse"] == pytest.approx(
+        np.sqrt((trivial**2).mean()), rel=1e-12
+    )
+
+
+def test_predictions_for_the_plot_are_test_rows(project):
+    drawn = pd.read_csv(project.evaluated / "predictions.csv")
+    rows = prepare.read_part(project, "test")
+    assert list(drawn.columns) == ["actual", "predicted"]
+    np.testing.assert_allclose(np.sort(drawn["actual"]), np.sort(rows["price"]), atol=1e-4)
+
+
+def test_the_scores_are_on_the_run_and_on_the_leaders(project, store):
+    leader = store.get_run(Leader.load(project).run_id)
+    run = store.get_run(leader.data.tags["ratchet.evaluate_run"])
+    assert run.data.tags["ratchet.step"] == "evaluate"
+    assert run.data.tags["mlflow.parentRunId"] == leader.info.run_id
+    found = {name: value for name, value in numbers(project).items() if value is not None}
+    assert found.items() <= run.data.metrics.items()
+    assert found.items() <= leader.data.metrics.items()
+    assert run.data.metrics["evaluate/seconds"] > 0
+    assert run.info.run_name == f"evaluate · sklearn/linear · rmse {found['test/rmse']:.4g}"
+    [read] = run.inputs.dataset_inputs
+    assert (read.dataset.name, read.tags[0].value) == ("tiny-test", "test")
+
+
+def test_evaluating_again_gives_the_same_bytes(project):
+    before = (project.evaluated / "metrics.json").read_bytes()
+    evaluate.run(project)
+    assert (project.evaluated / "metrics.json").read_bytes() == before
+
+
+def test_a_failure_half_way_leaves_what_was_there(project, store, monkeypatch, running):
+    before = {path: path.read_bytes() for path in project.evaluated.iterdir()}
+
+    def fail(*_, **__):
+        raise ZeroDivisionError("a bug of the table's")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
+    with pytest.raises(ZeroDivisionError):
+        evaluate.run(project)
+    assert {path: path.read_bytes() for path in project.evaluated.iterdir()} == before
+    assert store.search_runs(["1"])[0].info.status == "FAILED"
+    assert running() == []
+
+
+def test_rows_that_stand_or_fall_together_widen_the_interval(project):
+    schema = Schema.load(project.prepared / "schema.json")
+    random = np.random.default_rng(0)
+    codes = np.repeat(np.arange(10), 20)
+    y = random.normal(size=200)
+    off = Predictions(y + random.normal(size=10)[codes], None)
+    alone, together = (
+        evaluate.judge(project, schema, y, off, rows).score("rmse")
+        for rows in (pd.DataFrame(index=range(200)), pd.DataFrame({prepare.CLUSTER: codes}))
+    )
+    assert alone.value == together.value
+    assert together.high - together.low > 2 * (alone.high - alone.low)

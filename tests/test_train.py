@@ -1,0 +1,186 @@
+"""train searches, keeps every trial on record, and writes a leader or nothing."""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from debug_backend import on_shelf
+
+from ratchet.errors import InterruptionError, RatchetError, SettingsError
+from ratchet.project import Project
+from ratchet.search import Candidate, TrialResult
+from ratchet.steps import train
+from ratchet.steps.train import Leader
+
+
+@pytest.fixture
+def project(evaluated):
+    return Project.open(evaluated)
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def children(store, run_id):
+    experiment = store.get_run(run_id).info.experiment_id
+    return store.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+
+
+def test_the_leader_is_written_with_its_scores(project, store):
+    leader = Leader.load(project)
+    assert (leader.name, leader.metric) == ("sklearn/linear", "rmse")
+    assert set(leader.params) == {"alpha"}
+    assert (leader.n_trials, leader.n_failed, leader.n_rows) == (3, 0, 192)
+    assert leader.threshold is None
+    assert leader.score < leader.baseline_score
+    trials = pd.read_parquet(project.trained / "trials.parquet")
+    assert trials["score"].min() == leader.score == trials["score"][leader.trial]
+    assert json.loads(trials["params"][leader.trial]) == leader.params
+    assert list(trials["family"]) == ["baseline", "linear", "linear"]
+    assert trials["error"].isna().all()
+    curve = pd.read_csv(project.trained / "search.csv")
+    assert list(curve["trial"]) == [0, 1, 2]
+    np.testing.assert_allclose(curve["best"], trials["score"].cummin())
+
+
+def test_the_run_has_the_scores_and_the_leaders_hyperparameters(project, store):
+    leader = Leader.load(project)
+    run = store.get_run(leader.run_id)
+    metrics = run.data.metrics
+    assert metrics["valid/rmse"] == leader.score
+    assert metrics["train/rmse"] == leader.train_score
+    assert metrics["baseline/valid/rmse"] == leader.baseline_score
+    assert metrics["search/trials"] == 3
+    assert metrics["search/failed_trials"] == 0
+    assert 0 < metrics["search/seconds"] <= metrics["train/seconds"]
+    assert run.data.params["leader"] == "sklearn/linear"
+    assert run.data.params["leader.alpha"] == str(leader.params["alpha"])
+    assert run.info.run_name == f"train · sklearn/linear · rmse {leader.score:.4g}"
+    steps = [each.step for each in store.get_metric_history(leader.run_id, "search/best_rmse")]
+    assert steps == [0, 1, 2]
+    names = {each.path for each in store.list_artifacts(leader.run_id)}
+    assert {"trials.parquet", "leader.json", "lineage"} <= names
+
+
+def test_the_run_names_the_rows_it_saw_and_the_run_that_prepared_them(project, store):
+    run = store.get_run(Leader.load(project).run_id)
+    inputs = {each.dataset.name: each.tags[0].value for each in run.inputs.dataset_inputs}
+    assert inputs == {"tiny-train": "training", "tiny-valid": "validation"}
+    prepared = store.get_run(run.data.tags["ratchet.prepare_run"])
+    assert prepared.data.tags["ratchet.step"] == "prepare"
+
+
+def test_every_trial_is_a_child_of_the_run(project, store):
+    leader = Leader.load(project)
+    trials = pd.read_parquet(project.trained / "trials.parquet")
+    found = {
+        int(each.data.params["trial"]): each
+        for each in children(store, leader.run_id)
+        if each.data.tags["ratchet.step"] == "trial"
+    }
+    assert set(found) == {0, 1, 2}
+    for number, each in found.items():
+        assert each.info.status == "FINISHED"
+        assert each.data.metrics["valid/rmse"] == trials["score"][number]
+        assert each.data.params["family"] == trials["family"][number]
+
+
+def test_the_model_that_was_logged_is_the_one_that_was_saved(project):
+    leader = Leader.load(project)
+    example = mlflow.pyfunc.load_model(leader.model_uri).input_example
+    logged, saved, baseline = (
+        mlflow.pyfunc.load_model(uri).predict(example)
+        for uri in (
+            leader.model_uri,
+            str(project.trained / "model"),
+            str(project.trained / "baseline"),
+        )
+    )
+    np.testing.assert_array_equal(logged, saved)
+    assert len(np.unique(baseline)) == 1
+
+
+def test_training_again_gives_the_same_leader_and_as_many_children_as_were_asked_for(
+    project, store
+):
+    before = Leader.load(project)
+    again = train.run(Project.open(project.params_file, ["tracking.trials=1"]))
+    assert again.run_id != before.run_id
+    for name in ("name", "params", "score", "train_score", "trial", "baseline_score"):
+        assert getattr(again, name) == getattr(before, name)
+    [best] = children(store, again.run_id)
+    assert best.data.params["trial"] == str(again.trial)
+
+
+def test_failed_trials_are_counted_and_kept_with_their_reasons(project, store, monkeypatch):
+    on_shelf(monkeypatch, {"fail": "too deep"})
+    told = []
+    chosen = ["train.families=[baseline,linear,debug]"]
+    leader = train.run(Project.open(project.params_file, chosen), told.append)
+    assert (leader.n_trials, leader.n_failed) == (3, 1)
+    assert [trial.error for trial in told] == [None, None, "ValueError: too deep"]
+    trials = pd.read_parquet(project.trained / "trials.parquet")
+    assert trials["error"].dropna().to_dict() == {2: "ValueError: too deep"}
+    assert store.get_run(leader.run_id).data.metrics["search/failed_trials"] == 1
+    assert len(children(store, leader.run_id)) == 2
+
+
+def test_a_search_in_which_all_trials_fail_leaves_the_leader_before(project, store, monkeypatch):
+    on_shelf(monkeypatch, {"fail": "too deep"}, {"fail": "too wide"})
+    before = content(project.trained)
+    with pytest.raises(RatchetError) as raised:
+        train.run(Project.open(project.params_file, ["train.families=[debug]"]))
+    assert str(raised.value) == (
+        "All 2 trials failed: debug: ValueError: too deep; debug: ValueError: too wide"
+    )
+    assert content(project.trained) == before
+    assert store.search_runs(["1"])[0].info.status == "FAILED"
+
+
+def test_an_interrupted_search_leaves_the_leader_before(project, store, monkeypatch, running):
+    on_shelf(monkeypatch, {"interrupt": True})
+    before = content(project.trained)
+    with pytest.raises(InterruptionError) as raised:
+        train.run(Project.open(project.params_file, ["train.families=[debug]"]))
+    assert str(raised.value) == "train was interrupted; its run is marked KILLED."
+    assert content(project.trained) == before
+    assert store.search_runs(["1"])[0].info.status == "KILLED"
+    assert running() == []
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (
+            "train.families=[logistic,linear]",
+            "train.families names logistic, which does not fit a regression problem."
+            " Allowed: baseline, linear, random_forest, xgboost.",
+        ),
+        (
+            "train.families=[]",
+            "train.families names no family. Set it to null for all:"
+            " baseline, linear, random_forest, xgboost.",
+        ),
+    ],
+)
+def test_a_family_that_does_not_fit_is_told(project, running, override, told):
+    with pytest.raises(SettingsError) as raised:
+        train.run(Project.open(project.params_file, [override]))
+    assert str(raised.value) == told
+    assert running() == []
+
+
+def test_the_table_of_trials_has_the_same_types_whatever_happened():
+    def trial(number, **more):
+        candidate = Candidate("debug", "debug", {"b": 1, "a": None})
+        return TrialResult(number, candidate, 1.0, 0.5, 0.1, 0.2, **more)
+
+    quiet = train.trial_table((trial(0),))
+    eventful = train.trial_table((trial(0, error="no"), trial(1, threshold=0.25)))
+    assert dict(quiet.dtypes) == dict(eventful.dtypes)
+    assert quiet["params"][0] == '{"a": null, "b": 1}'
+    assert list(eventful["error"].isna()) == [False, True]
+    assert list(eventful["threshold"].isna()) == [True, False]
