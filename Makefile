@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint ui lock clean
+.PHONY: help install run test lint ui lock docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ ui: install  ## the MLflow UI on this folder's runs
 
 lock: install  ## bring uv.lock up to date, and conda.yaml with it
 	uv lock && python .ci/conda_yaml.py
+
+docs: install  ## bring the README's settings up to date
+	PYTHONPATH=src python .ci/settings_table.py
 
 clean:  ## remove what was built, but no run and no data
 	rm -rf build examples/*/build .pytest_cache .mypy_cache .ruff_cache

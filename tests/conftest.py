@@ -114,7 +114,12 @@ def tiny_settings(**changes: object) -> dict:
             "search": {"budget_seconds": None, "max_trials": 3},
         },
         "evaluate": {"resamples": 100},
-        "promote": {"resamples": 200},
+        "promote": {
+            "resamples": 200,
+            "min_rows": 20,
+            "dirty_data": "allow",
+            "dirty_tree": "allow",
+        },
         "tracking": {"system_metrics": False},
     }
     for name, value in changes.items():
@@ -296,16 +301,18 @@ class Clone:
         return mlflow.MlflowClient(self.store, registry_uri=self.store)
 
     def runs(self) -> list["Run"]:
-        """List all runs of all experiments, the oldest first."""
+        """List the runs of steps and trials in all experiments, the oldest first."""
         client = self.client()
         experiments = [each.experiment_id for each in client.search_experiments()]
-        return client.search_runs(
+        found = client.search_runs(
             experiments, order_by=["attributes.start_time ASC"], max_results=1000
         )
+        # The registry keeps its ledger in runs too.
+        return [run for run in found if run.data.tags.get("ratchet.step", "ledger") != "ledger"]
 
     def last(self, step: str) -> "Run":
         """Give the newest run of a step."""
-        return [run for run in self.runs() if run.data.tags.get("ratchet.step") == step][-1]
+        return [run for run in self.runs() if run.data.tags["ratchet.step"] == step][-1]
 
 
 def _answers(address: str) -> bool:

@@ -17,9 +17,11 @@ from ratchet.errors import InterruptionError, RatchetError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ratchet.commands.history import History
     from ratchet.commands.status import Status
     from ratchet.project import Project
     from ratchet.search import TrialResult
+    from ratchet.steps.promote import Decision
 
 
 class Exit(IntEnum):
@@ -86,15 +88,70 @@ def evaluate(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> Non
 def promote(
     params: ParamsOption = DEFAULT_PARAMS,
     set_: SetOption = [],
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="Run whose model is put forward, not the leader.", metavar="ID"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Judge and say so; change and record nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote against the gates; needs --reason.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the ledger.", metavar="TEXT")] = "",
     strict: Annotated[bool, typer.Option(help="Exit with 1 when nothing was promoted.")] = False,
 ) -> None:
     """Make the leader the champion if every gate passes."""
     project = _project(params, set_)
+    if force and not reason.strip():
+        raise RatchetError("--force needs a reason for the ledger: --reason 'why it must be'.")
     from ratchet.steps import promote as step
 
-    decision = step.run(project)
+    decision = step.run(project, run_id=run, dry_run=dry_run, force=force, reason=reason)
+    if dry_run:
+        _show_gates(decision)
     if strict and not decision.promoted:
         raise typer.Exit(Exit.NO)
+
+
+@app.command()
+def history(
+    params: ParamsOption = DEFAULT_PARAMS,
+    at: Annotated[
+        str | None,
+        typer.Option(help="Say what served then: a day (its end) or a moment.", metavar="ISO-8601"),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every line; exit with 1 at a fault.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Show every decision on the champion: who, when, from, to and why."""
+    project = _project(params, [])
+    from ratchet.commands import history as command
+
+    found = command.read(project, at=at, verify=verify)
+    if json:
+        typer.echo(_json(found.plain()))
+    else:
+        _show_history(found)
+    if found.faults:
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="What went wrong, for the ledger.", metavar="TEXT")],
+    params: ParamsOption = DEFAULT_PARAMS,
+    to: Annotated[
+        int | None, typer.Option(help="Version to go to; the champion before this one if left out.")
+    ] = None,
+) -> None:
+    """Bring an earlier champion back."""
+    project = _project(params, [])
+    from ratchet.commands import rollback as command
+
+    command.run(project, reason=reason, to=to)
 
 
 @app.command()
@@ -221,6 +278,64 @@ def _show(status: "Status") -> None:
     for name, text in _facts(status):
         console.print(f"[bold]{name:<10}[/bold] ", end="")
         console.print(text, markup=False, soft_wrap=True)
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _show_gates(decision: "Decision") -> None:
+    """Print what every gate said."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("gate", "passed", "because"):
+        table.add_column(heading)
+    for gate in decision.gates:
+        table.add_row(gate.name, "yes" if gate.passed else "no", gate.reason)
+    _console().print(table, markup=False)
+
+
+def _show_history(found: "History") -> None:
+    """Print the ledger, or the one line of it that was asked for."""
+    from rich.table import Table
+
+    console = _console()
+    if found.at is not None:
+        moment = found.at.isoformat(timespec="seconds")
+        if found.served is None:
+            console.print(f"No version of {found.model} was the champion at {moment}.")
+        else:
+            line = found.served
+            console.print(
+                f"Version {line.champion} of {found.model} served at {moment}: line {line.number},"
+                f" {line.kind} on {line.at} by {line.who}: {line.reason}",
+                markup=False,
+                soft_wrap=True,
+            )
+    else:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for heading in ("line", "when", "who", "what", "from", "to", "why"):
+            table.add_column(heading, overflow="fold")
+        for line in found.lines:
+            table.add_row(
+                str(line.number),
+                line.at[:19],
+                line.who,
+                line.kind,
+                str(line.before or ""),
+                str(line.champion or "") if line.kind.moves else "",
+                line.reason,
+            )
+        console.print(table, markup=False)
+    if found.faults is not None:
+        for fault in found.faults:
+            console.print(f"FAULT {fault}", markup=False, soft_wrap=True)
+        count = len(found.lines)
+        if not found.faults:
+            console.print(f"{count} lines checked: none was altered or removed.")
 
 
 def _facts(status: "Status") -> Iterator[tuple[str, str]]:

@@ -227,6 +227,8 @@ class Train(Section):
     """Score to optimise, e.g. rmse, log_loss, f0.5; null takes the problem's usual one."""
     families: Names | None = None
     """Model families to try, e.g. [linear, xgboost]; null tries every one that fits."""
+    plugins: Names = ()
+    """Modules to import first, which register backends of your own; src/x.py is called x."""
     threads: Count | None = None
     """Most threads to use; null takes every core of the machine."""
     search: Search = Search()

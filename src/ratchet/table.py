@@ -81,6 +81,8 @@ class Prepared:
     """Rows of the table."""
     n_filtered_out: int
     """Rows that ``data.filter`` left out."""
+    kept: np.ndarray
+    """Position in the table of each row, shape (n,)."""
     notes: tuple[str, ...] = ()
     """What was dropped or converted, one sentence each."""
 
@@ -195,6 +197,7 @@ def prepare_table(
         Schema(columns, title, target.problem, target.classes),
         n_read=len(frame),
         n_filtered_out=len(frame) - len(rows),
+        kept=np.flatnonzero(kept),
         notes=(*notes, *more_notes),
     )
 

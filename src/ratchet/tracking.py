@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -27,6 +28,10 @@ from ratchet.search import TrialResult
 
 PARENT_TAG = "mlflow.parentRunId"
 STEP_TAG = "ratchet.step"
+TEST_TAG = "ratchet.test_rows"
+"""Tag of an evaluation that names the test rows."""
+LEADER_TAG = "ratchet.leader_run"
+"""Tag of an evaluation that names the run whose model it judged."""
 
 # MLflow takes at most 100 params, 100 tags and 1,000 metrics at once.
 _BATCH = 100
@@ -138,6 +143,7 @@ def connect(project: Project) -> str:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     elif re.split("[:+]", uri)[0] in DATABASE_ENGINES:
         _open(uri)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     with translated():
@@ -322,6 +328,96 @@ def find(project: Project, tags: Mapping[str, str]) -> str | None:
     return str(found[0].info.run_id) if found else None
 
 
+def count_uses(project: Project, digest: str, *, but: str) -> int:
+    """Count the models that a set of test rows has judged, but for that of one run.
+
+    Every evaluation counts, also one whose model was never put forward: whoever
+    looks at a test score and tries again has used the rows to choose.
+    """
+    condition = (
+        f"attributes.status = 'FINISHED' and tags.`{STEP_TAG}` = 'evaluate'"
+        f" and tags.`{TEST_TAG}` = '{digest}'"
+    )
+    client, token = mlflow.MlflowClient(), None
+    judged: set[str] = set()
+    with translated():
+        while True:
+            page = client.search_runs([experiment(project)], condition, page_token=token)
+            judged.update(run.data.tags.get(LEADER_TAG, "") for run in page)
+            token = page.token
+            if not token:
+                return len(judged - {but})
+
+
+@dataclass(frozen=True)
+class RunModel:
+    """The model that a run has logged."""
+
+    uri: str
+    """Where MLflow keeps it, ``models:/m-…``."""
+    name: str
+    """Its name in the run."""
+    folder: Path
+    """Where its files lie on this machine."""
+    tags: Mapping[str, str]
+    """Tags of the run."""
+
+
+def model_of(run_id: str) -> RunModel:
+    """Find and fetch the model of any run, also one that this project did not train.
+
+    Raises
+    ------
+    StoreError
+        If there is no such run, it has no model, or the model can't be loaded
+        without pickle.
+    """
+    client = mlflow.MlflowClient()
+    require(run_id)
+    with translated():
+        run = client.get_run(run_id)
+        outputs = run.outputs
+        logged = [output.model_id for output in outputs.model_outputs] if outputs else []
+        if not logged:
+            raise StoreError(
+                f"Run {run_id} has logged no model. Log one with mlflow.sklearn.log_model,"
+                " or put another run forward."
+            )
+        model = client.get_logged_model(logged[-1])
+        folder = Path(mlflow.artifacts.download_artifacts(model.model_uri))
+    return RunModel(model.model_uri, model.name, folder, run.data.tags)
+
+
+def load_array(run_id: str, name: str) -> np.ndarray | None:
+    """Read an array that a run has logged with ``numpy.save``; None where it has none."""
+    with TemporaryDirectory() as folder:
+        try:
+            path = mlflow.MlflowClient().download_artifacts(run_id, name, folder)
+        except (MlflowException, OSError):
+            return None
+        array: np.ndarray = np.load(path, allow_pickle=False)
+        return array
+
+
+def finish_given_run(project: Project, step: str, items: Iterable[Item]) -> None:
+    """Say something on the run that ``mlflow run`` has made; without one, do nothing."""
+    if "MLFLOW_RUN_ID" in os.environ:
+        with run(project, step) as run_id:
+            write(run_id, items)
+
+
+def artifact_place(name: str) -> str | None:
+    """Say where the artifacts of a new experiment go; None leaves it to the server.
+
+    They lie beside the database of an embedded store: MLflow's own default is
+    the folder that a process happens to start in.
+    """
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).parent / "mlruns" / name).as_uri()
+
+
 def rename(run_id: str, name: str) -> None:
     """Give a run a name that says what came out."""
     write(run_id, [Tag("mlflow.runName", name)])
@@ -342,17 +438,17 @@ def _start(project: Project, step: str, parent: str | None, name: str | None) ->
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # the run that is continued has its own
     active = mlflow.active_run()
     if active is not None:
-        experiment = active.info.experiment_id
+        place = active.info.experiment_id
     else:
-        experiment = _experiment_of(given) if given else _experiment(project)
+        place = _experiment_of(given) if given else experiment(project)
     tags = {STEP_TAG: step, "mlflow.user": _user()}
-    if parent and active is None and _experiment_of(parent) == experiment:
+    if parent and active is None and _experiment_of(parent) == place:
         tags[PARENT_TAG] = parent
     mlflow.set_system_metrics_sampling_interval(_SYSTEM_INTERVAL)
     # The tags come with the run: nothing that fails may follow, or it would stay RUNNING.
     started = mlflow.start_run(
         run_id=given,
-        experiment_id=None if given else experiment,
+        experiment_id=None if given else place,
         run_name=None if given else (name or step),
         nested=active is not None,
         tags=tags,
@@ -378,11 +474,13 @@ def _experiment_of(run_id: str) -> str:
     return str(mlflow.MlflowClient().get_run(run_id).info.experiment_id)
 
 
-def _experiment(project: Project) -> str:
+def experiment(project: Project) -> str:
     """Find or make the project's experiment.
 
-    Its artifacts lie beside the database of an embedded store: MLflow's own
-    default is the folder that a process happens to start in.
+    Raises
+    ------
+    StoreError
+        If it was deleted.
     """
     client = mlflow.MlflowClient()
     name = project.settings.experiment_name
@@ -395,12 +493,8 @@ def _experiment(project: Project) -> str:
                 " or name another in tracking.experiment."
             )
         return str(found.experiment_id)
-    uri = mlflow.get_tracking_uri()
-    place = None
-    if uri.startswith("sqlite:///"):
-        place = (Path(uri.removeprefix("sqlite:///")).parent / "mlruns" / name).as_uri()
     try:
-        return str(client.create_experiment(name, artifact_location=place))
+        return str(client.create_experiment(name, artifact_location=artifact_place(name)))
     except MlflowException as error:
         # Another process may have made it a moment ago.
         found = client.get_experiment_by_name(name)

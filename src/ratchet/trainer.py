@@ -79,6 +79,7 @@ def train(
         If every trial failed.
     """
     started = time.monotonic()
+    backends.load(settings.train.plugins)
     bench = _Bench(train_rows, valid_rows, schema, settings)
     shelf = _shelf(bench.task, settings)
     trials = search(

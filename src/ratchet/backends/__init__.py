@@ -17,6 +17,7 @@ from ratchet.backends.base import (
     Task,
     available,
     get,
+    load,
     register,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "Task",
     "available",
     "get",
+    "load",
     "register",
 ]

@@ -2,8 +2,9 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -177,6 +178,26 @@ def register(backend: type[Backend]) -> type[Backend]:
     if taken is not backend:
         raise RatchetError(f"Backend {name!r} is already registered, by {taken.__name__}.")
     return backend
+
+
+def load(modules: Sequence[str]) -> None:
+    """Import modules that register backends.
+
+    Raises
+    ------
+    RatchetError
+        If one can't be found; what it raises itself keeps its traceback.
+    """
+    for name in modules:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise
+            raise RatchetError(
+                f"train.plugins names {name!r}, and there is no such module."
+                f" A file src/{name}.py beside the package would be one."
+            ) from None
 
 
 def available() -> tuple[str, ...]:

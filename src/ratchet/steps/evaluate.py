@@ -55,7 +55,18 @@ def run(project: Project) -> Evaluation:
             drawn.to_csv(folder / "predictions.csv", index=False)
         seconds = time.monotonic() - started
         scores = [Score(name, value) for name, value in numbers.items()]
-        tracking.write(run_id, [*scores, Score("evaluate/seconds", seconds)])
+        digest = prepare.test_digest(rows)
+        uses = tracking.count_uses(project, digest, but=leader.run_id)
+        tracking.write(
+            run_id,
+            [
+                *scores,
+                Score("test/uses_before", uses),
+                Score("evaluate/seconds", seconds),
+                Tag(tracking.TEST_TAG, digest),
+                Tag(tracking.LEADER_TAG, leader.run_id),
+            ],
+        )
         tracking.write(leader.run_id, [*scores, Tag("ratchet.evaluate_run", run_id)])
         main = leads.score(leader.metric)
         tracking.rename(run_id, f"evaluate · {leader.name} · {leader.metric} {main.value:.4g}")
@@ -69,6 +80,17 @@ def run(project: Project) -> Evaluation:
         seconds,
     )
     return leads
+
+
+def require(project: Project) -> None:
+    """Make sure that the leader has been evaluated.
+
+    Raises
+    ------
+    RatchetError
+        If evaluate has not run.
+    """
+    files.read_json(project.evaluated / "metrics.json", made_by="evaluate")
 
 
 def judge(

@@ -1,10 +1,11 @@
 """prepare: from the versioned table to training, validation and test rows."""
 
+import hashlib
 import logging
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ratchet import files, leakage, lineage, profile, splits, table, tracking
@@ -25,6 +26,9 @@ CONTEXTS = {"train": "training", "valid": "validation", "test": "test"}
 CLUSTER = "ratchet_cluster"
 """Column of the test rows that says which of them stand or fall together: the codes of
 groups or of blocks of time, which the bootstrap draws whole."""
+
+ROW = "ratchet_row"
+"""Column with a hash of the row as the source has it, by which it is known again."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def run(project: Project) -> Outcome:
     logger.info("prepare: reading %s", project.settings.data.source)
     tracking.connect(project)
     state = lineage.data_state(project.source, cache=project.build / "hashes.json")
-    prepared, dealt = _read(project)
+    prepared, hashes, dealt = _read(project)
     choices = project.settings
     report = leakage.look(
         prepared, dealt, choices.split, seed=choices.seed, allow=choices.data.allow
@@ -64,14 +68,20 @@ def run(project: Project) -> Outcome:
     frames = {
         name: prepared.frame.iloc[rows].reset_index(drop=True) for name, rows in parts.items()
     }
+    known = {name: {ROW: hashes[rows]} for name, rows in parts.items()}
     schema = table.with_statistics(prepared.schema, frames["train"])
     notes = (*prepared.notes, *dealt.notes, *report.notes)
     with tracking.run(project, "prepare") as run_id:
         source = origin.of(project, state)
         origin.record(run_id, project, source)
         clusters = _clusters(project, prepared, parts["test"])
+        if clusters is not None:
+            known["test"][CLUSTER] = clusters
         with files.whole_folder(project.prepared) as folder:
-            _write(folder, frames, clusters, schema, state)
+            for name, frame in frames.items():
+                table.write_parquet(frame.assign(**known[name]), folder / f"{name}.parquet")
+            schema.save(folder / "schema.json")
+            origin.write_data(state, folder)
             leakage.save(report.findings, folder / "leakage.json")
             profile.write(folder / "profile.html", frames["train"], project.settings.name)
         rows = {name: len(frame) for name, frame in frames.items()}
@@ -127,10 +137,17 @@ def read_part(project: Project, name: str) -> pd.DataFrame:
     return table.read_parquet(project.prepared / f"{name}.parquet", made_by="prepare")
 
 
-def _read(project: Project) -> tuple[Prepared, splits.Splits]:
+def test_digest(rows: pd.DataFrame) -> str:
+    """Name a set of test rows, whatever their order and the features taken from them."""
+    return hashlib.sha256(np.sort(rows[ROW].to_numpy()).tobytes()).hexdigest()[:16]
+
+
+def _read(project: Project) -> tuple[Prepared, np.ndarray, splits.Splits]:
     choices = project.settings
     by = choices.split.column
     raw = table.read_table(project.source, drop=choices.data.drop)
+    # All columns of the source count, so that a row is the same row under other features.
+    hashes = table.row_hashes(raw.frame)
     keep = (*((by,) if by else ()), *leakage.watched(list(raw.frame.columns), choices.data))
     prepared = table.prepare_table(raw, choices.data, choices.train.problem, keep=keep)
     target = prepared.frame[prepared.schema.target]
@@ -142,31 +159,15 @@ def _read(project: Project) -> tuple[Prepared, splits.Splits]:
         labels=labels,
         by=prepared.extra[by] if by else None,
     )
-    return prepared, dealt
+    return prepared, hashes[prepared.kept], dealt
 
 
-def _clusters(project: Project, prepared: Prepared, rows: "pd.Index") -> pd.Series | None:
+def _clusters(project: Project, prepared: Prepared, rows: np.ndarray) -> np.ndarray | None:
     method, column = project.settings.split.method, project.settings.split.column
     if column is None:
         return None
     by = prepared.extra[column].iloc[rows].reset_index(drop=True)
-    codes = time_blocks(by) if method is SplitMethod.TIME else pd.factorize(by)[0]
-    return pd.Series(codes, name=CLUSTER)
-
-
-def _write(
-    folder: Path,
-    frames: dict[str, pd.DataFrame],
-    clusters: pd.Series | None,
-    schema: Schema,
-    state: DataState,
-) -> None:
-    for name, frame in frames.items():
-        if name == "test" and clusters is not None:
-            frame = frame.assign(**{CLUSTER: clusters})
-        table.write_parquet(frame, folder / f"{name}.parquet")
-    schema.save(folder / "schema.json")
-    origin.write_data(state, folder)
+    return time_blocks(by) if method is SplitMethod.TIME else pd.factorize(by)[0]
 
 
 def _inputs(
@@ -175,7 +176,7 @@ def _inputs(
     return [
         Input(
             name=f"{project.settings.name}-{name}",
-            frame=frame.drop(columns=CLUSTER, errors="ignore"),
+            frame=frame.drop(columns=[ROW, CLUSTER], errors="ignore"),
             source=project.source,
             digest=state.version,
             context=CONTEXTS[name],

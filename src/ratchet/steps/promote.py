@@ -3,25 +3,20 @@
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
-import numpy as np
-import pandas as pd
-
-from ratchet import evaluation, files, gates, metrics, model, registry, tracking
+from ratchet import files, lineage, settings, tracking
 from ratchet.errors import RatchetError
-from ratchet.evaluation import Difference
 from ratchet.gates import GateResult
-from ratchet.metrics import Metric, Predictions
+from ratchet.lineage import Lineage
 from ratchet.project import Project
-from ratchet.registry import Version
-from ratchet.schema import Schema
-from ratchet.steps import evaluate, origin, prepare
-from ratchet.steps.train import Leader
-from ratchet.table import encode_target
-from ratchet.tracking import File, Score, Tag
+from ratchet.registry import champion
+from ratchet.registry.champion import Standing
+from ratchet.registry.ledger import Kind, Line
+from ratchet.steps import origin
+from ratchet.steps.judgement import Challenger, Judgement, challenger_of, judge
+from ratchet.tracking import File, Item, Score, Tag
 
 logger = logging.getLogger(__name__)
 
@@ -30,246 +25,309 @@ class Outcome(StrEnum):
     """What was decided."""
 
     PROMOTED = "promoted"
-    """The leader is the champion now."""
+    """The challenger is the champion now."""
     KEPT = "kept"
     """The champion stays, or nobody becomes one."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One judgement on a leader, as ``build/promote/decision.json`` keeps it."""
+    """One judgement on a challenger, as ``build/promote/decision.json`` keeps it."""
 
     outcome: Outcome
     """What was decided."""
+    kind: Kind
+    """How: by the gates, or by a person against them."""
     reason: str
     """Why, in a sentence."""
     model: str
     """Name of the registered model."""
     version: int | None
-    """Version of the leader; None when it was not registered."""
+    """Version of the challenger; None when it was not registered."""
     champion: int | None
     """Version that held the alias before; None when nobody did."""
     run_id: str
-    """Run that trained the leader."""
-    decision_run: str
-    """Run that records this decision."""
+    """Run that trained the challenger."""
+    decision_run: str | None
+    """Run in the ledger's experiment that holds the evidence; None in a dry run."""
+    line: int | None
+    """Line of the ledger; None in a dry run."""
     metric: str
     """Score that the gates compare."""
     score: float
-    """That score of the leader, on the test rows."""
+    """That score of the challenger, on the test rows."""
     gates: tuple[GateResult, ...]
     """What each gate said, also after the first that did not pass."""
-    decided_at: str
-    """When, in UTC."""
+    decided_at: str | None
+    """When, in UTC; None in a dry run."""
     is_new: bool = True
-    """False when the same leader had been judged before, and nothing was changed."""
+    """False when the same challenger had been judged before, and nothing was changed."""
 
     @property
     def promoted(self) -> bool:
-        """Whether the leader is the champion."""
+        """Whether the challenger is the champion."""
         return self.outcome is Outcome.PROMOTED
+
+    @classmethod
+    def from_plain(cls, value: dict[str, Any]) -> Self:
+        """Build a decision from the plain values that ``plain`` gave."""
+        return cls(
+            **{
+                **value,
+                "outcome": Outcome(value["outcome"]),
+                "kind": Kind(value["kind"]),
+                "gates": tuple(GateResult(**result) for result in value["gates"]),
+            }
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Give the decision as plain values, for JSON."""
+        value = asdict(self)
+        del value["is_new"]
+        return files.finite(value)
 
     @classmethod
     def load(cls, project: Project) -> Self | None:
         """Read the last decision, None when there is none."""
         path = project.promoted / "decision.json"
-        if not path.exists():
-            return None
-        value: dict[str, Any] = files.read_json(path, made_by="promote")
-        results = tuple(GateResult(**result) for result in value["gates"])
-        return cls(**{**value, "outcome": Outcome(value["outcome"]), "gates": results})
+        return cls.from_plain(files.read_json(path, made_by="promote")) if path.exists() else None
 
     def save(self, project: Project) -> None:
         """Write the decision, whole or not at all."""
-        value = asdict(self)
-        del value["is_new"]
-        files.write_json(project.promoted / "decision.json", value)
+        files.write_json(project.promoted / "decision.json", self.plain())
 
 
-def run(project: Project) -> Decision:
-    """Judge the leader and, if every gate passes, make it the champion.
+def run(
+    project: Project,
+    *,
+    run_id: str | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    reason: str = "",
+) -> Decision:
+    """Judge a challenger and, if every gate passes, make it the champion.
 
-    Doing it twice changes nothing: a leader that was judged against the
-    champion of today is no new candidate.
+    Doing it twice changes nothing: a challenger that was judged by the same
+    rules, on the same rows, against the champion of today is no new
+    candidate. Neither is one that was rolled back.
+
+    Parameters
+    ----------
+    project : Project
+        Whose settings hold the gates.
+    run_id : str or None
+        Run whose model is put forward; None takes the leader of ``build/train``.
+    dry_run : bool
+        Judge and say so, but change and record nothing.
+    force : bool
+        Make it the champion whatever the gates say; needs ``reason``.
+    reason : str
+        Why it is forced, for the ledger.
 
     Raises
     ------
     RatchetError
-        If train or evaluate has not run.
+        If a step has not run, or ``force`` comes without a reason.
     StoreError
         If MLflow's store fails.
     """
     started = time.monotonic()
+    if force and not reason.strip():
+        raise RatchetError("--force needs a reason for the ledger: --reason 'why it must be'.")
     tracking.connect(project)
-    leader = Leader.load(project)
-    files.read_json(project.evaluated / "metrics.json", made_by="evaluate")
-    tracking.require(leader.run_id)
-    reigning = registry.champion(project.settings)
-    before = _already(project, leader, reigning)
+    challenger = challenger_of(project, run_id)
+    source = origin.of(project, origin.read_data(project))
+    if dry_run:
+        reigning = champion.current(project.settings)
+        decision = _told(
+            project, challenger, judge(project, challenger, reigning, source), force, reason
+        )
+        logger.info("promote: dry run, would be %s: %s", decision.outcome, decision.reason)
+        return decision
+    standing = champion.settle(project.settings, tracking.experiment(project))
+    before = None if force else _before(project, challenger, standing)
     if before is not None:
+        before.save(project)
+        tracking.finish_given_run(project, "promote", [Tag("ratchet.decision", "no new candidate")])
         logger.info("promote: no new candidate; %s", before.reason)
         return before
-    with tracking.run(project, "promote", parent=leader.run_id) as run_id:
-        source = origin.of(project, origin.read_data(project))
-        origin.record(run_id, project, source)
-        decision = _judge(project, leader, reigning, run_id)
-        if decision.promoted:
-            version = registry.promote(
-                project.settings,
-                run_id=leader.run_id,
-                model_uri=leader.model_uri,
-                tags={
-                    **dict(source.tags()),
-                    "ratchet.decision_run": run_id,
-                    "ratchet.metric": leader.metric,
-                    f"test/{leader.metric}": f"{decision.score:.6g}",
-                },
-                description=f"{leader.name}: {decision.reason}",
-            )
-            decision = replace(decision, version=version.number)
+    with tracking.run(project, "promote", parent=challenger.run_id) as step_run:
+        origin.record(step_run, project, source)
+        decision = _decide(project, challenger, standing, source, force=force, reason=reason)
         decision.save(project)
-        tracking.write(run_id, _items(project, decision))
-        tracking.rename(run_id, f"promote · {decision.outcome} · {leader.name}")
+        tracking.write(step_run, _items(project, decision))
+        tracking.rename(step_run, f"promote · {decision.outcome} · {challenger.name}")
     logger.info(
-        "promote: %s, in %.1f s: %s",
-        decision.outcome,
-        time.monotonic() - started,
-        decision.reason,
+        "promote: %s, in %.1f s: %s", decision.outcome, time.monotonic() - started, decision.reason
     )
     return decision
 
 
-def _already(project: Project, leader: Leader, reigning: Version | None) -> Decision | None:
-    """Return the decision on this leader if it still stands."""
-    last = Decision.load(project)
-    if last is None or last.run_id != leader.run_id or last.model != project.settings.model_name:
-        return None
-    holds = reigning.number if reigning else None
-    stands = holds == (last.version if last.promoted else last.champion)
-    return replace(last, is_new=False) if stands else None
+def _decide(
+    project: Project,
+    challenger: Challenger,
+    standing: Standing,
+    source: Lineage,
+    *,
+    force: bool,
+    reason: str,
+) -> Decision:
+    """Judge, claim a line of the ledger, and make the registry show what it says.
 
-
-def _judge(project: Project, leader: Leader, reigning: Version | None, run_id: str) -> Decision:
-    schema = Schema.load(project.prepared / "schema.json")
-    rows = prepare.read_part(project, "test")
-    metric = metrics.named(leader.metric, schema.problem)
-    y = encode_target(rows[schema.target], schema)
-    challenger, baseline = (
-        model.predict(tracking.load_model(str(project.trained / name)), rows, schema)
-        for name in ("model", "baseline")
+    Whoever finds that another decision came first judges again, against the
+    champion that it made.
+    """
+    while True:
+        judgement = judge(project, challenger, standing.champion, source)
+        decision = _told(project, challenger, judgement, force, reason)
+        line = standing.ledger.begin(
+            kind=decision.kind,
+            after=standing.lines,
+            run_id=challenger.run_id,
+            before=decision.champion,
+            version=None,
+            reason=decision.reason,
+            basis=_basis(project, challenger),
+            evidence=_evidence(project, challenger, decision, judgement, source),
+            tags=_tags(challenger, decision, source),
+        )
+        if line is not None:
+            break
+        logger.info("promote: another decision came first; judging again")
+        standing = champion.settle(project.settings, tracking.experiment(project))
+    if line.kind.moves:
+        line = champion.carry_out(project.settings, standing.ledger, line)
+    return replace(
+        decision,
+        version=line.champion,
+        decision_run=line.decision_run,
+        line=line.number,
+        decided_at=line.at,
     )
-    score = metrics.score(metric, y, challenger)
-    bench = _Bench(project, metric, y, evaluate.clusters(rows))
-    results = [
-        *(
-            [gates.required_score(metric, score, project.settings.promote.required)]
-            if project.settings.promote.required is not None
-            else []
-        ),
-        _against_baseline(metric, bench.compare(challenger, baseline)),
-        (
-            _already_champion(reigning)
-            if reigning and reigning.run_id == leader.run_id
-            else _against_champion(bench, challenger, reigning, rows, schema)
-        ),
-    ]
-    failed = [result for result in results if not result.passed]
-    told = failed or results[-1:]
+
+
+def _told(
+    project: Project, challenger: Challenger, judgement: Judgement, force: bool, reason: str
+) -> Decision:
+    """Turn a judgement into a decision that has not been written down yet."""
+    failed = [result for result in judgement.gates if not result.passed]
+    if force:
+        kind, told = Kind.FORCE, reason
+    elif failed:
+        kind, told = Kind.REFUSE, "; ".join(result.reason for result in failed)
+    else:
+        kind, told = Kind.PROMOTE, judgement.against_champion.reason
     return Decision(
-        outcome=Outcome.KEPT if failed else Outcome.PROMOTED,
-        reason="; ".join(result.reason for result in told),
+        outcome=Outcome.PROMOTED if kind.moves else Outcome.KEPT,
+        kind=kind,
+        reason=told,
         model=project.settings.model_name,
         version=None,
-        champion=reigning.number if reigning else None,
-        run_id=leader.run_id,
-        decision_run=run_id,
-        metric=metric.name,
-        score=score,
-        gates=tuple(results),
-        decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        champion=judgement.reigning.number if judgement.reigning else None,
+        run_id=challenger.run_id,
+        decision_run=None,
+        line=None,
+        metric=judgement.metric,
+        score=judgement.score,
+        gates=judgement.gates,
+        decided_at=None,
     )
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """The test rows on which two models are compared."""
+def _before(project: Project, challenger: Challenger, standing: Standing) -> Decision | None:
+    """Return the decision on this challenger if it still stands."""
+    lines = standing.lines
+    about = [line for line in lines if line.run_id == challenger.run_id and line.basis]
+    if not about:
+        return None
+    line = about[-1]
+    holds = standing.champion.number if standing.champion else None
+    if line.kind.moves:
+        undone = _rolled_back(lines, line)
+        if undone is None and holds != line.champion:
+            return None  # another won its place by the gates: it may try again
+    elif line.before != holds or line.basis != _basis(project, challenger):
+        return None
+    value = standing.ledger.evidence_of(line)["decision"]
+    decision = Decision.from_plain(value)
+    decision = replace(
+        decision,
+        version=line.champion,
+        decision_run=line.decision_run,
+        line=line.number,
+        decided_at=line.at,
+        is_new=False,
+    )
+    if line.kind.moves and undone is not None:
+        told = f"version {line.champion} was rolled back on {undone.at[:10]}: {undone.reason}"
+        return replace(decision, outcome=Outcome.KEPT, champion=holds, reason=told)
+    return decision
 
-    project: Project
-    metric: Metric
-    y: np.ndarray
-    clusters: np.ndarray | None
 
-    def compare(self, challenger: Predictions, champion: Predictions) -> Difference:
-        return evaluation.paired_difference(
-            self.metric,
-            self.y,
-            challenger,
-            champion,
-            confidence=self.project.settings.promote.confidence,
-            resamples=self.project.settings.promote.resamples,
-            seed=self.project.settings.seed,
-            clusters=self.clusters,
-        )
-
-
-def _against_baseline(metric: Metric, difference: Difference) -> GateResult:
-    return gates.better_than_baseline(
-        metric,
-        leader=difference.challenger,
-        baseline=difference.champion,
-        gain=difference.gain,
-        low=difference.low,
-        high=difference.high,
-        confidence=difference.confidence,
+def _rolled_back(lines: tuple[Line, ...], made: Line) -> Line | None:
+    """Return the rollback that undid a line, None while the line stands."""
+    return next(
+        (
+            line
+            for line in lines[made.number :]
+            if line.kind is Kind.ROLLBACK and line.before == made.champion
+        ),
+        None,
     )
 
 
-def _already_champion(reigning: Version) -> GateResult:
-    """Pass a leader that took the place before its decision could be written down.
+def _basis(project: Project, challenger: Challenger) -> str:
+    """Digest what a judgement depends on, beside the two models."""
+    rules = {
+        "promote": project.settings.promote.model_dump(mode="json"),
+        "metric": challenger.metric,
+        "seed": project.settings.seed,
+        "test": challenger.test_digest,
+    }
+    return lineage.params_digest(rules)
 
-    Compared with itself it would tie, and the decision would deny what happened.
-    """
-    return GateResult(
-        "better_than_champion", True, f"version {reigning.number}, the champion, is this leader"
+
+def _evidence(
+    project: Project,
+    challenger: Challenger,
+    decision: Decision,
+    judgement: Judgement,
+    source: Lineage,
+) -> dict[str, Any]:
+    """Collect all that the decision rests on, as plain values."""
+    rules = settings.flat(project.settings)
+    return files.finite(
+        {
+            "decision": decision.plain(),
+            "judgement": judgement.plain(),
+            "name": challenger.name,
+            "model_uri": challenger.model_uri,
+            "test_digest": challenger.test_digest,
+            "tags": _tags(challenger, decision, source),
+            "rules": {name: rules[name] for name in rules if name.startswith("promote.")},
+        }
     )
 
 
-def _against_champion(
-    bench: _Bench,
-    challenger: Predictions,
-    reigning: Version | None,
-    rows: pd.DataFrame,
-    schema: Schema,
-) -> GateResult:
-    if reigning is None:
-        return gates.no_champion(bench.metric, metrics.score(bench.metric, bench.y, challenger))
-    try:
-        theirs = model.predict(tracking.load_model(reigning.uri), rows, schema)
-    except (RatchetError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        return GateResult(
-            "better_than_champion",
-            False,
-            f"version {reigning.number}, the champion, can't score today's test rows"
-            f" ({type(error).__name__}: {reason}), so nothing shows that the leader is better",
-        )
-    difference = bench.compare(challenger, theirs)
-    return gates.better_than_champion(
-        bench.metric,
-        challenger=difference.challenger,
-        champion=difference.champion,
-        gain=difference.gain,
-        low=difference.low,
-        high=difference.high,
-        confidence=difference.confidence,
-        min_gain=bench.project.settings.promote.min_gain,
-    )
+def _tags(challenger: Challenger, decision: Decision, source: Lineage) -> dict[str, str]:
+    return {
+        **dict(source.tags()),
+        "ratchet.model": decision.model,
+        "ratchet.leader_run": challenger.run_id,
+        "ratchet.metric": decision.metric,
+        f"test/{decision.metric}": f"{decision.score:.6g}",
+        **{
+            f"ratchet.gate.{gate.name}": f"{'passed' if gate.passed else 'failed'}: {gate.reason}"
+            for gate in decision.gates
+        },
+    }
 
 
-def _items(project: Project, decision: Decision) -> list[tracking.Item]:
+def _items(project: Project, decision: Decision) -> list[Item]:
     return [
-        Tag("ratchet.decision", decision.outcome),
+        Tag("ratchet.decision", decision.kind),
         Tag("ratchet.reason", decision.reason),
+        Tag("ratchet.decision_run", decision.decision_run or ""),
         Tag("mlflow.note.content", decision.reason),
         *(
             Tag(f"ratchet.gate.{g.name}", f"{'passed' if g.passed else 'failed'}: {g.reason}")

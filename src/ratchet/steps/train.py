@@ -3,15 +3,18 @@
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from ratchet import files, lineage, tracking
+from ratchet.errors import RatchetError
 from ratchet.features import as_features
+from ratchet.lineage import Lineage
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.search import TrialResult
@@ -21,8 +24,36 @@ from ratchet.trainer import Training, train
 
 logger = logging.getLogger(__name__)
 
+ROWS_FILE = "rows.npy"
+"""Hashes of the rows that the model was fitted on, sorted: a later comparison leaves them out."""
+
 # Rows that show a client what to send.
 EXAMPLE_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Code:
+    """The code that trained a model, as far as it is recorded."""
+
+    commit: str | None
+    """The commit that was checked out; None without one."""
+    dirty: bool | None
+    """Whether the code differed from the commit; None when git can't tell."""
+    patch_whole: bool
+    """Whether the run holds every difference."""
+    reason: str
+    """Why something is unknown, in a clause; empty otherwise."""
+
+    @classmethod
+    def of_tags(cls, tags: Mapping[str, str]) -> Self:
+        """Read what the tags of any run say, also of one that this project didn't train."""
+        dirty = {"true": True, "false": False}.get(tags.get("ratchet.dirty", ""))
+        return cls(
+            commit=tags.get("mlflow.source.git.commit"),
+            dirty=dirty,
+            patch_whole=False,
+            reason="" if dirty is not None else "its run does not say whether the tree was clean",
+        )
 
 
 @dataclass(frozen=True)
@@ -57,6 +88,8 @@ class Leader:
     """Rows the model was fitted on: train and valid."""
     seconds: float
     """Wall-clock time of the search and the refit."""
+    code: Code
+    """The code that trained it."""
 
     @classmethod
     def load(cls, project: Project) -> Self:
@@ -65,9 +98,16 @@ class Leader:
         Raises
         ------
         RatchetError
-            If train has not run.
+            If train has not run, or another version of this project wrote it.
         """
-        return cls(**files.read_json(project.trained / "leader.json", made_by="train"))
+        path = project.trained / "leader.json"
+        value = files.read_json(path, made_by="train")
+        try:
+            return cls(**{**value, "code": Code(**value["code"])})
+        except (TypeError, KeyError):
+            raise RatchetError(
+                f"{path} was written by another version of this project. Run the step train again."
+            ) from None
 
 
 def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: None) -> Leader:
@@ -106,11 +146,13 @@ def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: No
         training = train(train_rows, valid_rows, schema, project.settings, on_trial)
         logged = _as_logged(training, schema, train_rows)
         uri = tracking.log_model(logged)
-        leader = _leader(training, run_id, uri)
+        leader = _leader(training, run_id, uri, source)
         with files.whole_folder(project.trained) as folder:
             files.write_json(folder / "leader.json", asdict(leader))
             trial_table(training.trials).to_parquet(folder / "trials.parquet", index=False)
             _best_so_far(training).to_csv(folder / "search.csv", index=False)
+            seen = np.concatenate([rows[prepare.ROW] for rows in (train_rows, valid_rows)])
+            np.save(folder / ROWS_FILE, np.unique(seen), allow_pickle=False)
             tracking.save_model(logged, folder / "model")
             tracking.save_model(
                 _as_logged(training, schema, train_rows, baseline=True), folder / "baseline"
@@ -163,7 +205,7 @@ def _as_logged(
     )
 
 
-def _leader(training: Training, run_id: str, uri: str) -> Leader:
+def _leader(training: Training, run_id: str, uri: str, source: Lineage) -> Leader:
     best = training.leader
     return Leader(
         run_id=run_id,
@@ -180,6 +222,7 @@ def _leader(training: Training, run_id: str, uri: str) -> Leader:
         n_failed=sum(trial.error is not None for trial in training.trials),
         n_rows=training.n_rows,
         seconds=training.seconds,
+        code=Code(source.commit, source.dirty, source.patch_whole, source.code_reason),
     )
 
 
@@ -216,6 +259,7 @@ def _record(project: Project, training: Training, leader: Leader, seconds: float
             ),
             File(_in(project, "trials.parquet")),
             File(_in(project, "leader.json")),
+            File(_in(project, ROWS_FILE)),
         ],
     )
     tracking.write_trials(leader.run_id, ranked[: project.settings.tracking.trials], metric.name)

@@ -1,0 +1,176 @@
+"""Who is the champion, and how another takes its place: the ledger first, the registry after it.
+
+A decision is made when its line stands in the ledger. What the registry shows
+follows from the line, by writes that can all be repeated: whoever is
+interrupted, the next command finishes.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ratchet.registry import versions
+from ratchet.registry.ledger import Kind, Ledger, Line
+from ratchet.registry.versions import PREVIOUS_ALIAS, Version
+from ratchet.settings import Settings
+
+# A process that writes late puts an alias right again by itself; only what stays after this many
+# looks, with a pause in seconds between two, was done by other means.
+_LOOKS = 8
+_PAUSE = 0.5
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How things stand between two decisions."""
+
+    ledger: Ledger
+    """The ledger."""
+    lines: tuple[Line, ...]
+    """All its lines."""
+    champion: Version | None
+    """The version that holds the alias; None when none does."""
+
+
+def current(settings: Settings) -> Version | None:
+    """Return the version that holds the champion's alias, None when none does."""
+    return versions.by_alias(settings, settings.registry.alias)
+
+
+def settle(settings: Settings, experiment_id: str) -> Standing:
+    """Finish what an interrupted command has left, and say how things stand.
+
+    An alias that somebody moved by hand is taken as it is, and a line of the
+    ledger says so: what serves is the truth, and the ledger tells it. One that
+    somebody removed is set again while its version is there.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names the registered model, the stage and the alias.
+    experiment_id : str
+        The project's experiment, for a ledger that is to be begun.
+
+    Raises
+    ------
+    StoreError
+        If the store or the registry fails.
+    """
+    ledger = Ledger.open(settings, experiment_id)
+    looks = 0
+    while True:
+        lines = ledger.lines()
+        moved = last_move(lines)
+        if moved is not None and not ledger.is_done(moved):
+            carry_out(settings, ledger, moved)
+            continue
+        holder = current(settings)
+        told = moved.champion if moved else None
+        if holder is None and moved is not None and _still_there(settings, moved):
+            carry_out(settings, ledger, moved)
+        elif holder is None or holder.number == told:
+            return Standing(ledger, lines, holder)
+        elif (looks := looks + 1) < _LOOKS:
+            time.sleep(_PAUSE)
+        else:
+            _observe(settings, ledger, lines, holder)
+
+
+def last_move(lines: Sequence[Line]) -> Line | None:
+    """Return the last line that changed the champion."""
+    return next((line for line in reversed(lines) if line.kind.moves), None)
+
+
+def carry_out(settings: Settings, ledger: Ledger, line: Line) -> Line:
+    """Make the registry show what a line says; repeating it changes nothing.
+
+    The stage moves before the alias, and the alias in one write: it always
+    points at a champion, the old one or the new.
+
+    Returns
+    -------
+    Line
+        The line, with the version that was registered for it.
+
+    Raises
+    ------
+    StoreError
+        If the store or the registry fails.
+    """
+    version = _version(settings, ledger, line)
+    for write in _writes(settings, ledger, line, version):
+        if _is_last(ledger, line):
+            write()
+    ledger.finish(line)
+    if not _is_last(ledger, line):
+        # Whoever slept between the look and the write may have undone a later decision.
+        latest = last_move(ledger.lines())
+        if latest is not None:
+            carry_out(settings, ledger, latest)
+    return replace(line, bound=version.number)
+
+
+def _writes(
+    settings: Settings, ledger: Ledger, line: Line, version: Version
+) -> Iterator[Callable[[], None]]:
+    """Yield the writes that make the registry show a line, in their order."""
+    evidence = ledger.evidence_of(line)
+    tags = {str(name): str(value) for name, value in evidence.get("tags", {}).items()}
+    tags |= {"ratchet.decision": line.kind, "ratchet.decision_run": line.decision_run}
+    # What is said of a version stays when it comes back, and when somebody else put it there.
+    told = f"{evidence['name']}: {line.reason}" if "name" in evidence else None
+    yield lambda: versions.describe(version, tags, told)
+    if line.kind is Kind.OBSERVE:
+        return
+    before = line.before
+    if before is not None and before != version.number and versions.exists(settings, before):
+        replaced = versions.get(settings, before)
+        yield lambda: versions.hold_alias(replaced, PREVIOUS_ALIAS)
+    yield lambda: versions.hold_stage(settings, version)
+    yield lambda: versions.hold_alias(version, settings.registry.alias)
+
+
+def _is_last(ledger: Ledger, line: Line) -> bool:
+    latest = last_move(ledger.lines())
+    return latest is None or latest.number <= line.number
+
+
+def _version(settings: Settings, ledger: Ledger, line: Line) -> Version:
+    """Find the version of a line, or register it; two that try at once keep one."""
+    if line.champion is not None:
+        return versions.get(settings, line.champion)
+    standing = versions.of_run(settings, line.run_id)
+    made = standing or versions.register(
+        settings, run_id=line.run_id, model_uri=ledger.evidence_of(line)["model_uri"]
+    )
+    number = ledger.bind(line, made.number)
+    if number == made.number:
+        return made
+    if standing is None:
+        versions.delete(made)
+    return versions.get(settings, number)
+
+
+def _observe(settings: Settings, ledger: Ledger, lines: tuple[Line, ...], holder: Version) -> None:
+    moved = last_move(lines)
+    before = moved.champion if moved else None
+    alias = settings.registry.alias
+    ledger.begin(
+        kind=Kind.OBSERVE,
+        after=lines,
+        run_id=holder.run_id,
+        before=before,
+        version=holder.number,
+        reason=(
+            f"the alias {alias!r} was found at version {holder.number},"
+            f" {'where the ledger knew of none' if before is None else f'not at {before}'}:"
+            " somebody moved it by other means"
+        ),
+        basis="",
+        evidence={"alias": alias, "found": holder.number, "expected": before},
+        tags={},
+    )
+
+
+def _still_there(settings: Settings, line: Line) -> bool:
+    return line.champion is not None and versions.exists(settings, line.champion)

@@ -1,0 +1,467 @@
+"""The ledger: every decision on the champion, in an order that nobody can change unseen.
+
+It lives in MLflow, so that a team's server has it too: an experiment with one
+run a decision, which holds the evidence, and one index run whose params are
+the lines of the ledger. MLflow lets a param be written once and never changed,
+by any client of any store. That makes a line an atomic claim: of two processes
+that decide at the same time one gets the next number, and the other sees it
+and judges again.
+"""
+
+import getpass
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from ratchet import tracking
+from ratchet.errors import StoreError
+from ratchet.settings import Settings
+
+EVIDENCE = "decision.json"
+"""Artifact of a decision run that holds all the numbers."""
+
+_INDEX_TAG = "ratchet.ledger_index"
+_NUMBER_TAG = "ratchet.ledger_number"
+# A line is a param, and MLflow cuts those at 6,000 characters without a word.
+_MAX_REASON = 2000
+
+
+class Kind(StrEnum):
+    """What was decided."""
+
+    PROMOTE = "promote"
+    """Every gate passed: the model became the champion."""
+    REFUSE = "refuse"
+    """A gate did not pass: the champion stayed."""
+    FORCE = "force"
+    """A person made the model the champion against the gates, and said why."""
+    ROLLBACK = "rollback"
+    """A person brought an earlier version back, and said why."""
+    OBSERVE = "observe"
+    """The alias was found at another version than the ledger had put it."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether the champion changes."""
+        return self is not Kind.REFUSE
+
+
+@dataclass(frozen=True)
+class Line:
+    """One decision, as the index keeps it."""
+
+    number: int
+    """Place in the ledger, from 1."""
+    kind: Kind
+    """What was decided."""
+    at: str
+    """When, in UTC; never before the line above it."""
+    who: str
+    """User and machine."""
+    run_id: str
+    """Run that made the model that was judged or brought back."""
+    before: int | None
+    """Version that was the champion; None when nobody was."""
+    version: int | None
+    """Version that the decision is about; None when it was not registered at that time."""
+    reason: str
+    """Why, in a sentence."""
+    basis: str
+    """Digest of the rules and the test rows of the judgement; empty where none was made."""
+    decision_run: str
+    """Run that holds the evidence."""
+    evidence: str
+    """SHA-256 of the evidence."""
+    previous: str
+    """Digest of the line above; empty for the first."""
+    bound: int | None = None
+    """Version that was registered for the line after it was written."""
+
+    @property
+    def champion(self) -> int | None:
+        """Version that the decision is about; None until it is registered."""
+        return self.version if self.version is not None else self.bound
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the line as it is written."""
+        return _sha256(self.text.encode())
+
+    @property
+    def text(self) -> str:
+        """The line as it is written: JSON with a fixed order of keys."""
+        value = asdict(self)
+        del value["bound"]
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str, bound: str | None = None) -> "Line":
+        """Read a line that was written."""
+        value = json.loads(text)
+        kind, number = Kind(value["kind"]), int(bound) if bound else None
+        return cls(**{**value, "kind": kind, "bound": number})
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The lines of one registered model."""
+
+    model: str
+    """Name of the registered model."""
+    experiment_id: str
+    """Experiment of the decision runs."""
+    index: str
+    """Run whose params are the lines."""
+
+    @classmethod
+    def open(cls, settings: Settings, experiment_id: str) -> "Ledger":
+        """Find the ledger of the project's registered model, or begin it.
+
+        Parameters
+        ----------
+        settings : Settings
+            Names the registered model.
+        experiment_id : str
+            The project's own experiment, in which a new index run is made. It
+            exists before the ledger's experiment, whose creation names it: of
+            two processes that begin a ledger one fails, and takes the other's.
+
+        Raises
+        ------
+        StoreError
+            If the store fails, or the ledger's experiment was deleted.
+        """
+        found = cls._find(settings)
+        if found is not None:
+            return found
+        client = mlflow.MlflowClient()
+        name = experiment_name(settings)
+        with tracking.translated():
+            index = client.create_run(
+                experiment_id,
+                run_name=f"ledger · {settings.model_name}",
+                tags={tracking.STEP_TAG: "ledger", "ratchet.model": settings.model_name},
+            ).info.run_id
+            client.set_terminated(index)
+            try:
+                client.create_experiment(
+                    name,
+                    artifact_location=tracking.artifact_place(name),
+                    tags={_INDEX_TAG: index},
+                )
+            except MlflowException as error:
+                client.delete_run(index)
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+        begun = cls._find(settings)
+        if begun is None:
+            raise StoreError(f"The experiment {name!r} can't be read back from MLflow's store.")
+        return begun
+
+    @classmethod
+    def find(cls, settings: Settings) -> "Ledger | None":
+        """Find the ledger of the project's registered model; None before any decision."""
+        return cls._find(settings)
+
+    @classmethod
+    def _find(cls, settings: Settings) -> "Ledger | None":
+        name = experiment_name(settings)
+        with tracking.translated():
+            found = mlflow.MlflowClient().get_experiment_by_name(name)
+        if found is None:
+            return None
+        if found.lifecycle_stage == "deleted":
+            raise StoreError(
+                f"The ledger of {settings.model_name}, the experiment {name!r}, was deleted."
+                f" Restore it: mlflow experiments restore --experiment-id {found.experiment_id}"
+            )
+        index = found.tags.get(_INDEX_TAG)
+        if index is None:
+            raise StoreError(
+                f"The experiment {name!r} is not a ledger: it has no tag {_INDEX_TAG}."
+                " Rename it, or name another registered model in registry.model."
+            )
+        return cls(settings.model_name, found.experiment_id, index)
+
+    def lines(self) -> tuple[Line, ...]:
+        """Read all lines, with the versions that were bound to them."""
+        params = self._params()
+        read = []
+        for number in range(1, len(params) + 1):
+            text = params.get(_key(number))
+            if text is None:
+                break
+            read.append(Line.parse(text, params.get(_key(number, "version"))))
+        return tuple(read)
+
+    def is_done(self, line: Line) -> bool:
+        """Tell whether the registry shows what a line says."""
+        return _key(line.number, "done") in self._params()
+
+    def begin(
+        self,
+        *,
+        kind: Kind,
+        after: Sequence[Line],
+        run_id: str,
+        before: int | None,
+        version: int | None,
+        reason: str,
+        basis: str,
+        evidence: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> Line | None:
+        """Write the evidence of a decision, and claim the next line for it.
+
+        Parameters
+        ----------
+        kind : Kind
+            What is decided.
+        after : sequence of Line
+            All lines that the decision has taken into account.
+        run_id : str
+            Run that made the model.
+        before, version : int or None
+            Versions of the champion and of the model, as in ``Line``.
+        reason : str
+            Why, in a sentence.
+        basis : str
+            Digest of the rules and the test rows of the judgement, if there was one.
+        evidence : mapping
+            All numbers, as plain values.
+        tags : mapping of str to str
+            What the decision run says about itself in the UI.
+
+        Returns
+        -------
+        Line or None
+            None when another decision came first; nothing has changed then,
+            but for a decision run that says so.
+
+        Raises
+        ------
+        StoreError
+            If the store fails.
+        """
+        client = mlflow.MlflowClient()
+        last = after[-1] if after else None
+        content = _canonical(evidence)
+        with tracking.translated():
+            run = client.create_run(
+                self.experiment_id,
+                run_name=f"{kind} · {reason[:80]}",
+                tags={
+                    **tags,
+                    tracking.STEP_TAG: "decision",
+                    "ratchet.decision": kind,
+                    "mlflow.note.content": reason,
+                },
+            )
+            # A finished run still takes what follows, and a crash leaves none RUNNING.
+            client.set_terminated(run.info.run_id)
+            line = Line(
+                number=len(after) + 1,
+                kind=kind,
+                at=_now(last),
+                who=who(),
+                run_id=run_id,
+                before=before,
+                version=version,
+                reason=reason[:_MAX_REASON],
+                basis=basis,
+                decision_run=run.info.run_id,
+                evidence=_sha256(content),
+                previous=last.digest if last else "",
+            )
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / EVIDENCE
+                path.write_bytes(content)
+                client.log_artifact(run.info.run_id, str(path))
+            won = self._write_once(_key(line.number), line.text) == line.text
+            client.set_tag(
+                run.info.run_id,
+                _NUMBER_TAG if won else "ratchet.superseded_by",
+                str(line.number),
+            )
+        return line if won else None
+
+    def bind(self, line: Line, version: int) -> int:
+        """Say once which version a line made; return the one that was said first."""
+        return int(self._write_once(_key(line.number, "version"), str(version)))
+
+    def finish(self, line: Line) -> None:
+        """Say that the registry shows what a line says."""
+        self._write_once(_key(line.number, "done"), _now(line))
+
+    def faults(self) -> Iterator[str]:
+        """Check every line and its evidence, and tell what was altered or removed.
+
+        A line holds the digest of the one above it and of its evidence.
+        Whoever changes either, in the database or in the artifact store, would
+        have to change every later line as well.
+        """
+        params = self._params()
+        numbers = sorted(int(name) for name in params if name.isdigit())
+        previous = ""
+        for number in range(1, (numbers[-1] if numbers else 0) + 1):
+            text = params.get(_key(number))
+            if text is None:
+                yield f"line {number} was removed"
+                previous = ""
+                continue
+            try:
+                line = Line.parse(text)
+            except (ValueError, TypeError, KeyError):
+                yield f"line {number} was altered: it can't be read"
+                previous = ""
+                continue
+            if line.number != number:
+                yield f"line {number} was altered: it says that it is line {line.number}"
+            if number == 1 and line.previous:
+                yield "line 1 was altered: it says that another came before it"
+            elif previous and line.previous != previous:
+                yield f"line {number - 1} was altered: line {number} holds another digest of it"
+            previous = _sha256(text.encode())
+            yield from self._faults_of_evidence(line)
+        yield from self._unlisted({params[_key(n)] for n in numbers if _key(n) in params})
+
+    def _faults_of_evidence(self, line: Line) -> Iterator[str]:
+        try:
+            run = mlflow.MlflowClient().get_run(line.decision_run)
+        except MlflowException:
+            yield f"line {line.number}: its decision run {line.decision_run} was removed"
+            return
+        if run.info.lifecycle_stage == "deleted":
+            yield f"line {line.number}: its decision run {line.decision_run} was deleted"
+            return
+        content = _evidence(run)
+        if content is None:
+            yield f"line {line.number}: its evidence {EVIDENCE} was removed"
+        elif _sha256(content) != line.evidence:
+            yield f"line {line.number}: its evidence {EVIDENCE} was altered"
+        if run.data.tags.get("ratchet.decision") != line.kind:
+            yield (
+                f"line {line.number}: its decision run's tag ratchet.decision was altered:"
+                f" {run.data.tags.get('ratchet.decision')!r} instead of '{line.kind}'"
+            )
+
+    def _unlisted(self, texts: set[str]) -> Iterator[str]:
+        """Find decisions that hold a number and that no line names: the end was cut off."""
+        listed = {json.loads(text).get("decision_run") for text in texts if text.startswith("{")}
+        for run in self._decisions():
+            number = run.data.tags.get(_NUMBER_TAG)
+            if number is not None and run.info.run_id not in listed:
+                yield f"line {number} was removed: the decision {run.info.run_id} names it"
+
+    def evidence_of(self, line: Line) -> dict[str, Any]:
+        """Read the evidence of a line.
+
+        Raises
+        ------
+        StoreError
+            If it is gone.
+        """
+        with tracking.translated():
+            content = _evidence(mlflow.MlflowClient().get_run(line.decision_run))
+        if content is None:
+            raise StoreError(f"The evidence of line {line.number} of the ledger is gone.")
+        value: dict[str, Any] = json.loads(content)
+        return value
+
+    def _decisions(self) -> Iterator[Run]:
+        client, token = mlflow.MlflowClient(), None
+        while True:
+            page = client.search_runs([self.experiment_id], max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _params(self) -> dict[str, str]:
+        with tracking.translated():
+            try:
+                run = mlflow.MlflowClient().get_run(self.index)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise StoreError(
+                    f"The ledger of {self.model} is gone: its index, run {self.index}, was removed"
+                    " from MLflow's store. Restore it from a backup of the store."
+                ) from None
+        return dict(run.data.params)
+
+    def _write_once(self, key: str, value: str) -> str:
+        """Write a param if it isn't there yet; return what stands there now."""
+        client = mlflow.MlflowClient()
+        with tracking.translated():
+            try:
+                client.log_param(self.index, key, value)
+            except MlflowException as error:
+                # Only what stands there says who was first: a store may answer a lost race,
+                # or a lost connection after a won one, with any error.
+                standing = client.get_run(self.index).data.params.get(key)
+                if standing is None:
+                    raise error
+                return str(standing)
+            return str(client.get_run(self.index).data.params[key])
+
+
+def experiment_name(settings: Settings) -> str:
+    """Name of the experiment with the decisions on the project's registered model."""
+    return f"{settings.model_name} decisions"
+
+
+def who() -> str:
+    """Name the user and the machine, for the record."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def champion_at(lines: Sequence[Line], moment: datetime) -> Line | None:
+    """Return the line that had made the champion of a moment; None when nobody was."""
+    moved = [
+        line for line in lines if line.kind.moves and datetime.fromisoformat(line.at) <= moment
+    ]
+    return moved[-1] if moved else None
+
+
+def _key(number: int, what: str = "") -> str:
+    return f"{number:06d}.{what}" if what else f"{number:06d}"
+
+
+def _now(last: Line | None) -> str:
+    """Say when it is; a clock that was set back does not take the ledger with it."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return max(now, last.at) if last else now
+
+
+def _evidence(run: Run) -> bytes | None:
+    with TemporaryDirectory() as folder:
+        try:
+            path = mlflow.MlflowClient().download_artifacts(run.info.run_id, EVIDENCE, folder)
+        except (MlflowException, OSError):
+            return None
+        return Path(path).read_bytes()
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,208 @@
+"""Versions, stages and aliases of a registered model."""
+
+import random
+import re
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from ratchet import tracking
+from ratchet.errors import StoreError
+from ratchet.settings import Settings
+
+RUN_TAG = "ratchet.run"
+"""Tag of a version that names the run that trained it."""
+
+PREVIOUS_ALIAS = "previous"
+"""Alias of the version that was the champion before."""
+
+
+# Two clients that write the same thing at once: MLflow looks, inserts, and the second insert fails.
+_CONFLICT = re.compile("IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry")
+_TRIES = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    model: str
+    """Name of the registered model."""
+    number: int
+    """Its version."""
+    run_id: str
+    """Run that trained it."""
+
+    @property
+    def uri(self) -> str:
+        """How MLflow loads it."""
+        return f"models:/{self.model}/{self.number}"
+
+
+def by_alias(settings: Settings, alias: str) -> Version | None:
+    """Return the version that holds an alias, None when none does.
+
+    Raises
+    ------
+    StoreError
+        If the registry fails.
+    """
+    client = mlflow.MlflowClient()
+    with tracking.translated():
+        try:
+            found = client.get_model_version_by_alias(settings.model_name, alias)
+        except MlflowException as error:
+            # An unknown model is "does not exist", a missing alias "invalid value".
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+    return _as_version(found)
+
+
+def get(settings: Settings, number: int) -> Version:
+    """Return a version by its number.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or the registry fails.
+    """
+    client = mlflow.MlflowClient()
+    with tracking.translated():
+        try:
+            return _as_version(client.get_model_version(settings.model_name, str(number)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            known = client.search_model_versions(f"name = '{settings.model_name}'")
+            numbers = ", ".join(str(n) for n in sorted(int(each.version) for each in known))
+            raise StoreError(
+                f"{settings.model_name} has no version {number}. Its versions: {numbers or 'none'}."
+            ) from None
+
+
+def exists(settings: Settings, number: int) -> bool:
+    """Tell whether a version is there, neither deleted nor never made."""
+    with tracking.translated():
+        try:
+            mlflow.MlflowClient().get_model_version(settings.model_name, str(number))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+    return True
+
+
+def of_run(settings: Settings, run_id: str) -> Version | None:
+    """Return the version that a run's model was registered as, None when it wasn't."""
+    with tracking.translated():
+        found = mlflow.MlflowClient().search_model_versions(
+            f"name = '{settings.model_name}' and tags.`{RUN_TAG}` = '{run_id}'"
+        )
+    return _as_version(min(found, key=lambda version: int(version.version))) if found else None
+
+
+def register(settings: Settings, *, run_id: str, model_uri: str) -> Version:
+    """Make a version of a run's model, which holds no stage and no alias yet.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names the registered model.
+    run_id : str
+        Run that trained the model.
+    model_uri : str
+        Where its model is, ``models:/m-…``.
+
+    Raises
+    ------
+    StoreError
+        If the registry fails.
+    """
+    client, name = mlflow.MlflowClient(), settings.model_name
+    with tracking.translated():
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        model_id = model_uri.removeprefix("models:/")
+        logged = client.get_logged_model(model_id)
+        return _as_version(
+            _again(
+                lambda: client.create_model_version(
+                    name,
+                    source=logged.artifact_location,
+                    run_id=run_id,
+                    model_id=model_id,
+                    tags={RUN_TAG: run_id},
+                )
+            )
+        )
+
+
+def delete(version: Version) -> None:
+    """Take back a version that holds nothing."""
+    with tracking.translated():
+        mlflow.MlflowClient().delete_model_version(version.model, str(version.number))
+
+
+def describe(version: Version, tags: Mapping[str, str], description: str | None) -> None:
+    """Write tags and, unless it is None, a description; repeating it changes nothing."""
+    client, number = mlflow.MlflowClient(), str(version.number)
+
+    def write() -> None:
+        for name, value in tags.items():
+            client.set_model_version_tag(version.model, number, name, value)
+        if description is not None:
+            client.update_model_version(version.model, number, description)
+
+    with tracking.translated():
+        _again(write)
+
+
+def hold_stage(settings: Settings, version: Version) -> None:
+    """Give a version the stage of params.yaml, and archive whoever held it."""
+    stage = settings.registry.stage
+    if stage is None:
+        return
+    client, number = mlflow.MlflowClient(), str(version.number)
+    with tracking.translated(), warnings.catch_warnings():
+        # Stages are on their way out, but MLflow has them and users read them.
+        warnings.simplefilter("ignore", FutureWarning)
+        _again(
+            lambda: client.transition_model_version_stage(
+                version.model, number, stage, archive_existing_versions=True
+            )
+        )
+
+
+def hold_alias(version: Version, alias: str) -> None:
+    """Point an alias at a version, in one write."""
+    client, number = mlflow.MlflowClient(), str(version.number)
+    with tracking.translated():
+        _again(lambda: client.set_registered_model_alias(version.model, alias, number))
+
+
+def _as_version(found: ModelVersion) -> Version:
+    return Version(found.name, int(found.version), found.run_id or "")
+
+
+def _again(write: Callable[[], T]) -> T:
+    """Do a write that may be repeated, until no other client's comes in between."""
+    for _ in range(_TRIES):
+        try:
+            return write()
+        except MlflowException as error:
+            if not _CONFLICT.search(str(error)):
+                raise
+        time.sleep(random.uniform(0.01, 0.2))
+    return write()

@@ -1,0 +1,235 @@
+"""On a team's server, a real one on a real PostgreSQL, decisions at once stay in one order."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import mlflow
+import psycopg2
+import pytest
+import yaml
+from conftest import PATIENCE, Clone, tiny_settings, tiny_table
+from test_champion import at_once, check_that_one_won, holders, processes
+
+from ratchet import cost
+from ratchet.project import Project
+from ratchet.registry import champion
+from ratchet.registry.ledger import Kind
+from ratchet.settings import from_mapping
+from ratchet.steps import evaluate, prepare, train
+
+pytestmark = pytest.mark.slow
+
+DECISIONS = (Kind.PROMOTE, Kind.REFUSE, Kind.PROMOTE, Kind.PROMOTE)
+
+
+def binaries() -> Path | None:
+    """Find the folder of ``initdb`` and ``postgres``, the newest where there are several."""
+    on_path = shutil.which("initdb")
+    found = [Path(on_path).resolve()] if on_path else []
+    found += sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+        key=lambda path: int(path.parts[-3]),
+        reverse=True,
+    )
+    return next((path.parent for path in found if (path.parent / "postgres").exists()), None)
+
+
+def unprivileged() -> str | None:
+    """Name who runs PostgreSQL, which refuses to be run by root; None for whoever runs the test."""
+    if os.getuid() != 0:
+        return None
+    names = {each.pw_name for each in pwd.getpwall()}
+    return next((name for name in ("postgres", "nobody") if name in names), None)
+
+
+def wait_until_it_answers(server: subprocess.Popen, uri: str, log: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            psycopg2.connect(uri).close()
+            return
+        except psycopg2.OperationalError:
+            assert server.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Hold an empty PostgreSQL open, which only its socket leads to; give its address."""
+    place = binaries()
+    if place is None:
+        pytest.skip("PostgreSQL is not installed here: apt-get install postgresql")
+    user = unprivileged()
+    if os.getuid() == 0 and user is None:
+        pytest.skip("PostgreSQL can't be run by root, and there is no user postgres or nobody")
+    # Not below pytest's own folder, which nobody but the user who runs the tests may enter.
+    folder = Path(tempfile.mkdtemp(prefix="ratchet-pg-"))
+    if user:
+        shutil.chown(folder, user)
+    data, log = folder / "data", folder / "postgres.log"
+    try:
+        subprocess.run(
+            [place / "initdb", "-D", data, "-U", "ratchet", "-A", "trust", "-E", "UTF8"]
+            + ["--no-locale", "--no-sync"],
+            cwd=folder,
+            user=user,
+            check=True,
+            capture_output=True,
+        )
+        with log.open("w") as output:
+            server = subprocess.Popen(
+                [place / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses="],
+                cwd=folder,
+                user=user,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            place_of = f"ratchet@/postgres?host={folder}"
+            wait_until_it_answers(server, f"postgresql://{place_of}", log)
+            # SQLAlchemy would take another driver, which the development environment hasn't.
+            yield f"postgresql+psycopg2://{place_of}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Hold a tracking server on PostgreSQL open; give its address."""
+    folder = tmp_path_factory.mktemp("server")
+    command = ["mlflow", "server", "--backend-store-uri", postgres]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "2"]
+    with Clone(folder).serve(*command, ready="/health") as address:
+        yield address
+
+
+@pytest.fixture
+def store(server, monkeypatch):
+    """The server, as the store of this process and its children."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    # Set by MLflow and by ourselves, and a later test must not find them.
+    for name in ("REGISTRY_URI", "HTTP_REQUEST_MAX_RETRIES", "HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(f"MLFLOW_{name}", "")
+        monkeypatch.delenv(f"MLFLOW_{name}")
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+    yield mlflow.MlflowClient()
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+
+
+@pytest.fixture
+def project(store, tmp_path, monkeypatch):
+    """A linear model and, in ``better.yaml``, trees, which are better for sure; both trained."""
+    monkeypatch.setattr(cost, "_SECONDS", 0.01)
+    (tmp_path / "data").mkdir()
+    tiny_table().to_parquet(tmp_path / "data" / "rows.parquet")
+    for name, family in {"better.yaml": "xgboost", "params.yaml": "linear"}.items():
+        values = tiny_settings(train__families=["baseline", family])
+        (tmp_path / name).write_text(yaml.safe_dump(values), encoding="utf-8")
+        opened = Project.open(tmp_path / name)
+        prepare.run(opened)
+        train.run(opened)
+        evaluate.run(opened)
+    return opened
+
+
+def test_of_two_promotions_at_once_on_a_server_one_wins_and_the_other_judges_again(
+    project, store, server
+):
+    told = at_once(server, project.params_file, project.root / "better.yaml")
+    check_that_one_won(project, told)
+    found = store.search_model_versions("name = 'tiny'")
+    assert len(found) == sum(outcome == "promoted" for _, outcome, _ in told)
+    best = champion.current(project.settings).number
+    assert store.get_registered_model("tiny").aliases["champion"] == best
+    assert holders(store) == [best]
+
+
+# Many decisions
+
+
+def decide_often(settings, experiment, server, barrier):
+    os.environ["MLFLOW_TRACKING_URI"] = server
+    client = mlflow.MlflowClient()
+    barrier.wait(PATIENCE)
+    for kind in DECISIONS:
+        run = client.create_run(experiment).info.run_id
+        client.set_terminated(run)
+        logged = client.create_logged_model(experiment, name="model", source_run_id=run)
+        line = None
+        while line is None:
+            standing = champion.settle(settings, experiment)
+            line = standing.ledger.begin(
+                kind=kind,
+                after=standing.lines,
+                run_id=run,
+                before=standing.champion.number if standing.champion else None,
+                version=None,
+                reason=f"to see whether {kind} holds",
+                basis="b",
+                evidence={"model_uri": f"models:/{logged.model_id}", "tags": {"made.by": run}},
+                tags={"ratchet.model": settings.model_name},
+            )
+        if line.kind.moves:
+            champion.carry_out(settings, standing.ledger, line)
+
+
+def test_every_one_of_many_decisions_at_once_on_a_server_is_told_once(store, server):
+    settings = from_mapping(
+        {"name": "many", "data": {"source": "data", "target": "y"}}, origin="here"
+    )
+    experiment = store.create_experiment("many")
+    barrier = processes.Barrier(3)
+    children = [
+        processes.Process(target=decide_often, args=(settings, experiment, server, barrier))
+        for _ in range(3)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+
+    standing = champion.settle(settings, experiment)
+    lines = standing.lines
+    assert Counter(line.kind for line in lines) == Counter(DECISIONS * 3)
+    assert len({line.run_id for line in lines}) == len(lines)
+    moves = [line for line in lines if line.kind.moves]
+    versions = {line.champion: line for line in moves}
+    assert len(versions) == len(moves)
+    assert None not in versions
+    # Each was decided against the champion that the one before it had made.
+    assert [line.before for line in moves] == [None, *(line.champion for line in moves[:-1])]
+    for above, below in pairwise(lines):
+        assert below.before == (above.champion if above.kind.moves else above.before)
+    assert list(standing.ledger.faults()) == []
+
+    assert standing.champion.number == moves[-1].champion
+    aliases = store.get_registered_model("many").aliases
+    assert aliases == {"champion": moves[-1].champion, "previous": moves[-2].champion}
+    assert holders_of(store, "many") == [moves[-1].champion]
+    found = store.search_model_versions("name = 'many'")
+    assert {int(each.version): each.tags["made.by"] for each in found} == {
+        number: line.run_id for number, line in versions.items()
+    }
+
+
+def holders_of(store, model):
+    found = store.search_model_versions(f"name = '{model}'")
+    return [int(each.version) for each in found if each.current_stage == "Production"]
