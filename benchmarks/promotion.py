@@ -109,9 +109,7 @@ def classifiers(rng: np.random.Generator, n: int) -> Pair:
     return Pair(LOG_LOSS, y, *(_two_classes(truth + rng.normal(size=n)) for _ in range(2)))
 
 
-def days(
-    rng: np.random.Generator, n: int, by_row: bool = False, memory: float = 0.0
-) -> Pair:
+def days(rng: np.random.Generator, n: int, by_row: bool = False, memory: float = 0.0) -> Pair:
     """Draw two regressors whose errors have a part that lasts all day.
 
     Of each one's own squared error half belongs to the day; ``memory`` is the
@@ -171,9 +169,7 @@ HARD = (
 # Promotions
 
 
-def count(
-    draw: Callable[[np.random.Generator, int], Pair], n: int, pairs: int, seed: int
-) -> Count:
+def count(draw: Callable[[np.random.Generator, int], Pair], n: int, pairs: int, seed: int) -> Count:
     """Draw pairs, and ask both rules about each."""
     rules = Promote()
     higher = promoted = 0

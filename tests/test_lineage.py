@@ -207,6 +207,14 @@ def test_the_index_and_the_stash_are_left_alone(repo):
     assert git(repo, "ls-files", "--others", "--exclude-standard") == "src/new.py"
 
 
+def test_a_copy_whose_files_have_new_times_is_clean(repo, tmp_path):
+    shutil.copytree(repo, tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("*.*"):
+        os.utime(path)
+    found = record(tmp_path / "copy")
+    assert (found.dirty, found.patch) == (False, "")
+
+
 def test_an_edit_that_keeps_the_size_in_the_tick_of_the_index_is_seen(repo):
     """Git trusts times only if the index is newer; a careless copy of it would be."""
     model, index = repo / "src" / "model.py", repo / ".git" / "index"

@@ -361,6 +361,12 @@ def _facts(status: "Status") -> Iterator[tuple[str, str]]:
     else:
         yield "promoted", "no"
         yield "because", decision.reason
+    reign = status.champion
+    if reign is not None:
+        since = f" since {reign.since[:19]} UTC" if reign.since else ""
+        yield "champion", f"version {reign.version}{since}"
+        if reign.changes:
+            yield "changed", "; ".join(reign.changes)
     uri = status.store_uri
     served = uri.startswith(("http://", "https://"))
     yield "look", uri if served else f"mlflow ui --backend-store-uri {uri}"

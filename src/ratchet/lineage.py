@@ -409,7 +409,7 @@ def _code(root: Path, source: Path) -> _Code:
             return _Code(reason=f"{root} lies in the git repository {top}, which tracks none of it")
         generated = _generated(root, source, top)
         base = commit or _git(root, "hash-object", "-t", "tree", "--stdin").strip()
-        changed = _git(root, *_DIFF, "--name-only", "-z", base, "--", ":/", *generated)
+        changed = _changed(root, base, generated)
         new, too_big = _new_code(root)
         names = [name for name in changed.split("\0") if name]
         secret = [name for name in names if _is_secret(name)]
@@ -442,10 +442,8 @@ def _git(root: Path, *args: str, stdin: str = "", **env: str) -> str:
 
 def _git_into(output: Any, root: Path, *args: str, stdin: str = "", **env: str) -> None:
     """Run git in ``root`` with its output in a file, which may be larger than memory."""
-    # A file-system monitor would outlive the command. Optional locks write the user's index, and
-    # `git diff` refreshes it even without them.
-    settings = ("core.quotepath=off", "core.fsmonitor=false", "diff.autoRefreshIndex=false")
-    options = (*(part for each in settings for part in ("-c", each)), "--no-optional-locks")
+    # A file-system monitor would outlive the command, and optional locks write the user's index.
+    options = ("-c", "core.quotepath=off", "-c", "core.fsmonitor=false", "--no-optional-locks")
     kept = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
     try:
         done = subprocess.run(
@@ -563,7 +561,7 @@ def _patch(
     secrets = [f":(top,exclude,glob)**/{pattern}" for pattern in SECRETS]
     command = (*_DIFF, base, "--", ":/", *generated, *secrets)
     with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
-        env = _with_new_files(root, new, Path(folder)) if new else {}
+        env = _with_new_files(root, new, Path(folder))
         output = Path(folder) / "patch"
         with output.open("wb") as file:
             _git_into(file, root, *command, **env)
@@ -578,15 +576,27 @@ def _patch(
             return _head(output)
 
 
+def _changed(root: Path, base: str, generated: Sequence[str]) -> str:
+    """Name the files that differ from ``base`` in their content, not only in their times."""
+    with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
+        env = _with_new_files(root, [], Path(folder))
+        return _git(root, *_DIFF, "--name-only", "-z", base, "--", ":/", *generated, **env)
+
+
 def _with_new_files(root: Path, new: list[str], folder: Path) -> dict[str, str]:
-    """Make a copy of the index that knows the new files, so that the user's stays as it is."""
+    """Make a copy of the index that knows the new files.
+
+    `git diff` writes the times of files that were only touched into the index, also without
+    optional locks. The copy is what it writes to; the user's index stays as it is.
+    """
     index = folder / "index"
     own = root / _git(root, "rev-parse", "--git-path", "index").removesuffix("\n")
     if own.exists():
         shutil.copy2(own, index)  # git compares the index's own time with those of the files
     env = {"GIT_INDEX_FILE": str(index)}
     names = ("--pathspec-from-file=-", "--pathspec-file-nul")
-    _git(root, "--literal-pathspecs", "add", "-N", *names, stdin="\0".join(new), **env)
+    if new:
+        _git(root, "--literal-pathspecs", "add", "-N", *names, stdin="\0".join(new), **env)
     return env
 
 

@@ -231,12 +231,18 @@ def write_trials(run_id: str, trials: Sequence[TrialResult], metric: str) -> Non
     client = mlflow.MlflowClient()
     with translated():
         parent = client.get_run(run_id)
+        inherited = {
+            name: value
+            for name, value in parent.data.tags.items()
+            if name.startswith(("mlflow.source.git.", "ratchet."))
+        }
         for trial in trials:
             end = parent.info.start_time + int(trial.elapsed * 1000)
             child = client.create_run(
                 parent.info.experiment_id,
                 start_time=end - int(trial.seconds * 1000),
                 tags={
+                    **inherited,
                     PARENT_TAG: run_id,
                     STEP_TAG: "trial",
                     "ratchet.backend": trial.candidate.backend,
@@ -386,6 +392,28 @@ def model_of(run_id: str) -> RunModel:
         model = client.get_logged_model(logged[-1])
         folder = Path(mlflow.artifacts.download_artifacts(model.model_uri))
     return RunModel(model.model_uri, model.name, folder, run.data.tags)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run says of where it comes from."""
+
+    params: Mapping[str, str]
+    """Its params."""
+    tags: Mapping[str, str]
+    """Its tags."""
+
+
+def origin_of(run_id: str) -> Origin | None:
+    """Read params and tags of a run; None when the store hasn't got it."""
+    with translated():
+        try:
+            run = mlflow.MlflowClient().get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+    return Origin(dict(run.data.params), dict(run.data.tags))
 
 
 def load_array(run_id: str, name: str) -> np.ndarray | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ratchet import tracking
 from ratchet.project import Project
 from ratchet.search import TrialResult
-from ratchet.steps import evaluate, prepare, promote, train
+from ratchet.steps import evaluate, origin, prepare, promote, train
 from ratchet.steps.promote import Decision
 from ratchet.tracking import Score, Tag
 
@@ -21,6 +21,7 @@ def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: No
     tracking.connect(project)
     with tracking.run(project, "main", name="pipeline") as run_id:
         prepare.run(project)
+        origin.record(run_id, project, origin.of(project, origin.read_data(project)))
         leader = train.run(project, on_trial)
         scores = evaluate.run(project)
         decision = promote.run(project)

@@ -1,14 +1,25 @@
-"""What the last run tried, what won, and whether it was promoted: from ``build`` alone."""
+"""What the last run tried, what won, whether it was promoted, and who reigns since when."""
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from ratchet import files, metrics, table, tracking
 from ratchet.project import Project, tracking_uri
+from ratchet.registry import champion
+from ratchet.registry.ledger import Ledger
 from ratchet.schema import Schema
 from ratchet.steps.promote import Decision
 from ratchet.steps.train import Leader
+
+COMPARED = {
+    "ratchet.data_version": "data",
+    "mlflow.source.git.commit": "commit",
+    "ratchet.dirty": "dirty tree",
+    "ratchet.lock_digest": "lock",
+}
+"""Tags of two runs that are worth comparing, and what they are called."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,20 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class Reign:
+    """The champion, and how the leader differs from it."""
+
+    version: int
+    """Version that holds the alias."""
+    run_id: str
+    """Run that trained it."""
+    since: str | None
+    """When it took the place, in UTC; None when the ledger doesn't say."""
+    changes: tuple[str, ...]
+    """What the leader has otherwise: data, code, environment and parameters."""
+
+
+@dataclass(frozen=True)
 class Status:
     """The last run of a project."""
 
@@ -39,6 +64,8 @@ class Status:
     """Content of ``metrics.json``; NaN where it says null."""
     decision: Decision | None
     """The verdict on this leader; None before promote has run."""
+    champion: Reign | None
+    """Who holds the place; None when nobody does."""
     store_uri: str
     """Where the runs are, without credentials."""
 
@@ -50,6 +77,8 @@ def read(project: Project) -> Status:
     ------
     RatchetError
         If train or evaluate has not run.
+    StoreError
+        If MLflow's store fails.
     """
     leader = Leader.load(project)
     problem = Schema.load(project.prepared / "schema.json").problem
@@ -78,8 +107,41 @@ def read(project: Project) -> Status:
         tried=tuple(sorted(tried, key=rank)),
         test={name: math.nan if each is None else each for name, each in numbers.items()},
         decision=decision if decision and decision.run_id == leader.run_id else None,
+        champion=_reign(project, leader),
         store_uri=tracking.masked(tracking_uri(project)),
     )
+
+
+def _reign(project: Project, leader: Leader) -> Reign | None:
+    tracking.connect(project)
+    reigning = champion.current(project.settings)
+    if reigning is None:
+        return None
+    ledger = Ledger.find(project.settings)
+    made = champion.last_move(ledger.lines()) if ledger else None
+    same = reigning.run_id == leader.run_id
+    return Reign(
+        version=reigning.number,
+        run_id=reigning.run_id,
+        since=made.at if made and made.champion == reigning.number else None,
+        changes=() if same else tuple(_changes(reigning.run_id, leader.run_id)),
+    )
+
+
+def _changes(before: str, after: str) -> Iterator[str]:
+    """Tell how the run of the leader differs from the champion's."""
+    old, new = tracking.origin_of(before), tracking.origin_of(after)
+    if old is None or new is None:
+        yield "its run is not in this store"
+        return
+    for tag, name in COMPARED.items():
+        theirs, ours = old.tags.get(tag, "unknown"), new.tags.get(tag, "unknown")
+        if theirs != ours:
+            yield f"{name} {theirs[:12]} → {ours[:12]}"
+    for name in sorted(old.params.keys() | new.params.keys()):
+        theirs, ours = old.params.get(name, "not set"), new.params.get(name, "not set")
+        if theirs != ours and not name.startswith("leader"):
+            yield f"{name} {theirs} → {ours}"
 
 
 def as_json(status: Status) -> str:
