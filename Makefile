@@ -29,7 +29,7 @@ endif
 	@python src status --params $(PARAMS)
 
 test: install  ## lint, types and every test
-	ruff check . && ruff format --check . && mypy && pytest
+	ruff check . && ruff format --check . && mypy && pytest -n auto --dist loadgroup
 
 lint: install  ## format and lint
 	ruff format . && ruff check --fix . && mypy

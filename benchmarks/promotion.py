@@ -275,6 +275,8 @@ def plot(equal: dict[str, list[Count]], better: dict[float, list[Count]]) -> Non
         axes.set(xscale="log", xlabel="test rows", ylabel="share promoted")
         axes.plot([], [], color="grey", linestyle="--", label="the higher score wins")
         axes.grid(alpha=0.3)
+    left.set_xticks(list(EQUAL_PAIRS), [f"{n:,}" for n in EQUAL_PAIRS])
+    left.set_xticks([], minor=True)
     left.legend(fontsize=8, loc="center left")
     right.legend(fontsize=8, loc="lower right")
     PLOT.parent.mkdir(parents=True, exist_ok=True)

@@ -288,7 +288,8 @@ class Clone:
                 time.sleep(0.2)
             yield address
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
             server.wait()
 
     @property

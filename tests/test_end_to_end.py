@@ -9,7 +9,8 @@ import pytest
 import yaml
 from conftest import Clone
 
-pytestmark = pytest.mark.slow
+# One worker runs all that needs the clones: making them takes a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clones")]
 
 STEPS = ("prepare", "train", "evaluate", "promote")
 LINEAGE = (

@@ -199,7 +199,8 @@ def test_a_champion_that_can_not_score_todays_rows_is_kept_and_the_reason_told(p
     missing = ("{'town', 'sold'}", "{'sold', 'town'}")  # scikit-learn prints a set
     assert told in [
         "version 1, the champion, can't score today's test rows (ValueError: columns are missing:"
-        f" {each}), so nothing shows that the leader is better"
+        f" {each}): nothing shows that the leader is better. If the columns were changed on"
+        " purpose, set promote.allow_schema_change to true"
         for each in missing
     ]
     assert stages(store) == {1: "Production"}

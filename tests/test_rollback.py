@@ -244,7 +244,7 @@ def test_a_version_that_was_marked_before_there_was_a_ledger_is_gone_back_to(pro
 
 # Whom the champion of today replaced
 
-P, F, R, O, N = Kind.PROMOTE, Kind.FORCE, Kind.ROLLBACK, Kind.OBSERVE, Kind.REFUSE
+P, F, R, SEEN, N = Kind.PROMOTE, Kind.FORCE, Kind.ROLLBACK, Kind.OBSERVE, Kind.REFUSE
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ P, F, R, O, N = Kind.PROMOTE, Kind.FORCE, Kind.ROLLBACK, Kind.OBSERVE, Kind.REFU
         ([(P, None, 1), (P, 1, 2), (P, 2, 3), (R, 3, 1)], None),
         ([(P, None, 1), (P, 1, 2), (R, 2, 1), (P, 1, 3)], 1),
         ([(P, None, 1), (P, 1, 2), (R, 2, 1), (R, 1, 2)], 1),
-        ([(P, None, 1), (O, 1, 2)], 1),
+        ([(P, None, 1), (SEEN, 1, 2)], 1),
         ([(P, None, 1), (F, 1, 1)], None),
         ([(P, None, 1), (P, 1, 2), (F, 2, 1), (P, 1, 3), (R, 3, 1)], 2),
         ([(P, None, 1), (P, 1, None)], None),

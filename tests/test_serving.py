@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-pytestmark = pytest.mark.slow
+# One worker runs all that needs the clones: making them takes a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clones")]
 
 # A trip as the README sends it: whole numbers and a time as text, for JSON has nothing else.
 TRIP = {

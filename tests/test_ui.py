@@ -12,7 +12,8 @@ from conftest import Clone
 from mlflow.entities import Run
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-pytestmark = pytest.mark.slow
+# One worker runs all that needs the clones: making them takes a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clones")]
 
 QUIET = [
     "--no-sandbox",

@@ -35,8 +35,8 @@ from ratchet.problem import ProblemType
 # The half width of an interval then carries 0.7 % of noise, a sixth of what 1000 resamples add.
 MAX_UNITS = 10_000
 
-# Draws held at a time: 32 MB.
-DRAWS_AT_ONCE = 4_000_000
+# Draws held at a time: 1.6 MB, which stays in a core's cache and halves the time of 32 MB.
+DRAWS_AT_ONCE = 200_000
 
 # Share of resamples that may leave a score undefined before its interval is, too.
 MAX_UNDEFINED = 0.05

@@ -86,8 +86,10 @@ def _previous(project: Project, standing: champion.Standing) -> Version:
     replaced = replaced_by_today(standing.lines)
     if replaced is not None and versions.exists(settings, replaced):
         return versions.get(settings, replaced)
+    # An alias from before the ledger counts; one that the ledger has set may point at
+    # whoever was rolled back.
     marked = versions.by_alias(settings, PREVIOUS_ALIAS)
-    if marked is None:
+    if marked is None or marked.number in {line.champion for line in standing.lines}:
         raise RatchetError(
             f"{settings.model_name} had no champion before version"
             f" {standing.champion.number if standing.champion else '?'}."
@@ -112,7 +114,8 @@ def replaced_by_today(lines: tuple[Line, ...]) -> int | None:
         if not line.kind.moves or line.champion is None:
             continue
         if line.kind is Kind.ROLLBACK and line.champion in stack:
-            del stack[stack.index(line.champion) + 1 :]
-        else:
+            while stack[-1] != line.champion:
+                stack.pop()
+        elif stack[-1:] != [line.champion]:  # who is forced again replaces nobody
             stack.append(line.champion)
     return stack[-2] if len(stack) > 1 else None

@@ -243,7 +243,7 @@ def _before(project: Project, challenger: Challenger, standing: Standing) -> Dec
     line = about[-1]
     holds = standing.champion.number if standing.champion else None
     if line.kind.moves:
-        undone = _rolled_back(lines, line)
+        undone = _rolled_back(lines, line) if holds != line.champion else None
         if undone is None and holds != line.champion:
             return None  # another won its place by the gates: it may try again
     elif line.before != holds or line.basis != _basis(project, challenger):
