@@ -11,6 +11,7 @@ HEADER = """\
 # What `mlflow run` builds: the pins of uv.lock, written by `make lock`.
 # The project itself is not listed. MLflow names the environment after this text alone, so a
 # second clone would run the first one's code; commands start with `python src`, which is here.
+# Nor is a Python: the lock holds for 3.11 and newer, and MLflow takes the one that runs it.
 """
 
 
@@ -34,7 +35,7 @@ def text() -> str:
     environment = {
         "name": "ratchet",
         "channels": ["conda-forge"],
-        "dependencies": ["python=3.11", "pip", {"pip": pins()}],
+        "dependencies": ["pip", {"pip": pins()}],
     }
     return HEADER + yaml.safe_dump(environment, sort_keys=False, width=1000)
 

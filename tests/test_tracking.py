@@ -785,3 +785,42 @@ def test_a_trial_that_is_interrupted_while_it_is_written_is_killed(
     [trial] = trials_of(store, parent)
     assert trial.info.status == "KILLED"
     assert running() == []
+
+
+# Models of others
+
+
+@pytest.fixture
+def theirs(store):
+    """An experiment of somebody who has never heard of this project."""
+    import mlflow
+
+    mlflow.set_experiment("theirs")
+    return mlflow
+
+
+def test_a_pickled_model_is_refused_before_it_is_unpickled(theirs, monkeypatch):
+    from sklearn.linear_model import LinearRegression
+
+    model = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
+    with theirs.start_run():
+        info = theirs.sklearn.log_model(model, name="m", serialization_format="cloudpickle")
+    monkeypatch.setattr("cloudpickle.load", lambda *_: pytest.fail("it was unpickled"))
+    with pytest.raises(StoreError) as error:
+        tracking.load_model(info.model_uri)
+    assert str(error.value) == (
+        f"The model {info.model_uri} is saved with cloudpickle, which may run any code when it is"
+        " loaded. Log it with mlflow.sklearn.log_model and serialization_format='skops', or with"
+        " mlflow.xgboost, mlflow.lightgbm, mlflow.catboost, mlflow.onnx."
+    )
+
+
+def test_a_model_of_another_library_is_loaded_in_its_own_format(theirs):
+    from xgboost import XGBRegressor
+
+    X = pd.DataFrame({"a": [0.0, 1.0, 2.0]})
+    model = XGBRegressor(n_estimators=2).fit(X, [0.0, 1.0, 2.0])
+    with theirs.start_run():
+        info = theirs.xgboost.log_model(model, name="m", model_format="json")
+    loaded = tracking.load_model(info.model_uri)
+    assert list(loaded.predict(X)) == list(model.predict(X))

@@ -71,6 +71,8 @@ def predict(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
     if schema.problem is ProblemType.REGRESSION:
         return Predictions(np.asarray(answers, dtype=np.float64), None)
     codes = pd.Index(schema.classes).get_indexer(pd.Index(answers))
+    if not hasattr(model, "predict_proba"):  # a model of another library, in MLflow's wrapper
+        return Predictions(codes, None)
     order = pd.Index(model.classes_).get_indexer(pd.Index(schema.classes))
     return Predictions(codes, np.asarray(model.predict_proba(features))[:, order])
 

@@ -33,6 +33,9 @@ TEST_TAG = "ratchet.test_rows"
 LEADER_TAG = "ratchet.leader_run"
 """Tag of an evaluation that names the run whose model it judged."""
 
+PLAIN_LOADERS = ("mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost", "mlflow.onnx")
+"""Loaders of formats that hold numbers and no code."""
+
 # MLflow takes at most 100 params, 100 tags and 1,000 metrics at once.
 _BATCH = 100
 # Seconds after which a tracking server that doesn't answer counts as dead.
@@ -284,15 +287,33 @@ def log_model(model: LoggedModel) -> str:
 
 
 def load_model(uri: str) -> Any:
-    """Load the scikit-learn object of a model folder or a ``models:/`` URI, without pickle.
+    """Load the model of a folder or a ``models:/`` URI, without pickle.
+
+    A scikit-learn object comes back as it is, a model that another library
+    has saved in a format of its own as MLflow's wrapper with ``predict``.
 
     Raises
     ------
     StoreError
-        If there is no such model, or it can't be loaded.
+        If there is no such model, it can't be loaded, or loading it would
+        unpickle: whoever wrote a pickle runs code in the process that loads it.
     """
     with translated():
-        return mlflow.sklearn.load_model(uri)
+        folder = uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri)
+        flavors = mlflow.models.Model.load(folder).flavors
+        if "sklearn" in flavors:
+            saved = flavors["sklearn"].get("serialization_format")
+            if saved == "skops":
+                return mlflow.sklearn.load_model(folder)
+        else:
+            saved = flavors.get("python_function", {}).get("loader_module", "no Python format")
+            if saved in PLAIN_LOADERS:
+                return mlflow.pyfunc.load_model(folder)
+    raise StoreError(
+        f"The model {uri} is saved with {saved}, which may run any code when it is loaded."
+        " Log it with mlflow.sklearn.log_model and serialization_format='skops', or with"
+        f" {', '.join(PLAIN_LOADERS)}."
+    )
 
 
 def require(run_id: str) -> None:
