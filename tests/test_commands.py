@@ -12,7 +12,7 @@ from debug_backend import on_shelf
 
 from ratchet import metrics, tracking
 from ratchet.commands import pipeline, status
-from ratchet.errors import RatchetError
+from ratchet.errors import RatchetError, StoreError
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.steps import prepare, promote
@@ -168,11 +168,13 @@ def test_a_decision_on_another_leader_is_not_this_ones(project):
     assert status.read(project).decision is None
 
 
-def test_status_hides_the_password_of_the_store(project):
-    uri = "postgresql://me:secret@host/runs"
-    found = status.read(Project.open(project.params_file, [f"tracking.uri={uri}"]))
-    assert found.store_uri == "postgresql://***@host/runs"
-    assert "secret" not in status.as_json(found)
+def test_status_hides_the_password_of_a_store_that_does_not_answer(project):
+    uri = "postgresql+psycopg2://me:secret@127.0.0.1:1/runs"
+    with pytest.raises(StoreError) as error:
+        status.read(Project.open(project.params_file, [f"tracking.uri={uri}"]))
+    shown = "The database postgresql+psycopg2://***@127.0.0.1:1/runs can't be opened: "
+    assert str(error.value).startswith(shown)
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -189,3 +191,26 @@ def test_status_before_a_step_says_which_one_to_run(project, gone, step):
     with pytest.raises(RatchetError) as raised:
         status.read(project)
     assert str(raised.value) == f"{project.build / gone} is not there. Run the step {step} first."
+
+
+# Since the champion
+
+
+def test_status_says_who_reigns_and_what_the_leader_has_otherwise(evaluated, monkeypatch):
+    monkeypatch.setattr("ratchet.cost._SECONDS", 0.01)
+    project = Project.open(evaluated)
+    decision = promote.run(project)
+    same = status.read(project).champion
+    assert (same.version, same.run_id, same.changes) == (1, decision.run_id, ())
+    assert same.since == decision.decided_at
+    other = status.read(Project.open(project.root / "better.yaml")).champion
+    assert other.version == 1
+    told = "train.families ['baseline', 'linear'] → ['baseline', 'xgboost']"
+    assert told in other.changes
+    assert not any(
+        "data_version" in change or change.startswith("data ") for change in other.changes
+    )
+
+
+def test_status_says_that_nobody_reigns(evaluated):
+    assert status.read(Project.open(evaluated)).champion is None

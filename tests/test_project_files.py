@@ -182,4 +182,6 @@ def test_ci_runs_the_tests_as_a_user_does():
     assert lines[-1] == "make test"
     assert "pytest" not in "\n".join(lines)
     target = re.search(r"^test:.*\n\t(.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert target[1] == "ruff check . && ruff format --check . && mypy && pytest"
+    assert target[1] == (
+        "ruff check . && ruff format --check . && mypy && pytest -n auto --dist loadgroup"
+    )
