@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint ui lock docs clean
+.PHONY: help install data run test lint ui lock docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,7 +28,10 @@ else
 endif
 	@python src status --params $(PARAMS)
 
-test: install  ## lint, types and every test
+data: install  ## bring the sample data out of its DVC remote
+	@dvc pull --quiet data.dvc
+
+test: data  ## lint, types and every test
 	ruff check . && ruff format --check . && mypy && pytest -n auto --dist loadgroup
 
 lint: install  ## format and lint

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from ratchet.project import Project
+
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data"
 
@@ -191,6 +193,26 @@ def evaluated(made_once: Path, store: object, tmp_path: Path) -> Path:
     ):
         source.backup(copy)
     return tmp_path / "project" / "params.yaml"
+
+
+@pytest.fixture
+def project(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> "Project":
+    """A linear model, evaluated, which nobody has judged yet."""
+    from ratchet import cost, tracking
+    from ratchet.project import Project
+
+    monkeypatch.setattr(cost, "_SECONDS", 0.01)  # a test needs no exact latency
+    opened = Project.open(evaluated)
+    tracking.connect(opened)
+    return opened
+
+
+@pytest.fixture
+def better(project: "Project") -> "Project":
+    """Trees on the same rows as ``project``, which are better for sure."""
+    from ratchet.project import Project
+
+    return Project.open(project.root / "better.yaml")
 
 
 @pytest.fixture

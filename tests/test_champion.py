@@ -9,7 +9,7 @@ import sqlite3
 import mlflow
 import pytest
 
-from ratchet import cost, tracking
+from ratchet import tracking
 from ratchet.errors import StoreError
 from ratchet.project import Project
 from ratchet.registry import champion, versions
@@ -39,21 +39,6 @@ WRITES = (
 # A fork of this very process would inherit OpenMP's threads without their lives.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["ratchet.steps.promote", "sklearn.ensemble", "xgboost", "skrub"])
-
-
-@pytest.fixture
-def project(evaluated, monkeypatch):
-    """A linear model, which nobody has judged yet."""
-    monkeypatch.setattr(cost, "_SECONDS", 0.01)
-    opened = Project.open(evaluated)
-    tracking.connect(opened)
-    return opened
-
-
-@pytest.fixture
-def better(project):
-    """Trees on the same rows, which are better for sure."""
-    return Project.open(project.root / "better.yaml")
 
 
 @pytest.fixture

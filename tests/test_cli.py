@@ -151,13 +151,15 @@ def test_status_before_and_after_the_judgement(evaluated, call):
     assert told["tried"][0]["family"] == "linear"
 
 
-def test_status_names_the_address_of_a_server(evaluated, call):
+def test_status_hides_the_password_of_a_server_that_does_not_answer(evaluated, call):
     values = yaml.safe_load(evaluated.read_text())
-    values["tracking"]["uri"] = "http://me:secret@host:5000"
+    values["tracking"]["uri"] = "http://me:secret@127.0.0.1:1"
     evaluated.write_text(yaml.safe_dump(values))
-    code, out, _ = call("status", "--params", evaluated)
-    assert code == 0
-    assert out.splitlines()[-1] == "look       http://***@host:5000"
+    code, out, err = call("status", "--params", evaluated)
+    assert (code, out) == (2, "")
+    shown = "StoreError: The tracking server at http://***@127.0.0.1:1 doesn't answer: "
+    assert err.startswith(shown)
+    assert "secret" not in err
 
 
 def test_status_before_the_first_run_is_told(tiny, call):

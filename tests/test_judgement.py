@@ -32,21 +32,6 @@ TINY = 0.000001
 
 
 @pytest.fixture
-def project(evaluated, monkeypatch):
-    """A linear model, which nobody has judged yet."""
-    monkeypatch.setattr(cost, "_SECONDS", 0.01)
-    opened = Project.open(evaluated)
-    tracking.connect(opened)
-    return opened
-
-
-@pytest.fixture
-def better(project):
-    """Trees on the same rows, which are better for sure."""
-    return Project.open(project.root / "better.yaml")
-
-
-@pytest.fixture
 def elsewhere(project):
     """A champion that was trained on another split: most test rows of today are among its own."""
     values = tiny_settings(seed=8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from ratchet import cost, gates
+from ratchet import gates
 from ratchet.errors import InterruptionError, RatchetError
 from ratchet.project import Project
 from ratchet.registry import champion
@@ -15,19 +15,6 @@ from ratchet.registry.versions import Version
 from ratchet.steps import evaluate, prepare, promote, train
 from ratchet.steps.promote import Decision, Outcome
 from ratchet.steps.train import Leader
-
-
-@pytest.fixture
-def project(evaluated, monkeypatch):
-    """A linear model, which nobody has judged yet."""
-    monkeypatch.setattr(cost, "_SECONDS", 0.01)
-    return Project.open(evaluated)
-
-
-@pytest.fixture
-def better(project):
-    """Trees on the same rows, which are better for sure."""
-    return Project.open(project.root / "better.yaml")
 
 
 def gate(decision, name="better_than_champion"):

@@ -4,32 +4,15 @@ import doctest
 
 import pytest
 
-from ratchet import cost, tracking
 from ratchet.commands import history, rollback
 from ratchet.commands.rollback import replaced_by_today
 from ratchet.errors import RatchetError, StoreError
-from ratchet.project import Project
 from ratchet.registry import champion, versions
 from ratchet.registry.ledger import Kind, Ledger, Line
 from ratchet.registry.versions import Version
 from ratchet.steps import promote, train
 from ratchet.steps.promote import Decision, Outcome
 from ratchet.steps.train import Leader
-
-
-@pytest.fixture
-def project(evaluated, monkeypatch):
-    """A linear model, which nobody has judged yet."""
-    monkeypatch.setattr(cost, "_SECONDS", 0.01)
-    opened = Project.open(evaluated)
-    tracking.connect(opened)
-    return opened
-
-
-@pytest.fixture
-def better(project):
-    """Trees on the same rows, which are better for sure."""
-    return Project.open(project.root / "better.yaml")
 
 
 @pytest.fixture
