@@ -23,13 +23,13 @@ run: install  ## data to champion with dvc repro; another task with PARAMS=…
 ifeq ($(notdir $(PARAMS)),params.yaml)
 	dvc repro --pull $(dir $(PARAMS))dvc.yaml
 else
-	dvc pull --quiet data.dvc
+	@test -d data || dvc pull --quiet data.dvc
 	python src run --params $(PARAMS)
 endif
 	@python src status --params $(PARAMS)
 
 data: install  ## bring the sample data out of its DVC remote
-	@dvc pull --quiet data.dvc
+	@test -d data || dvc pull --quiet data.dvc
 
 test: data  ## lint, types and every test
 	ruff check . && ruff format --check . && mypy && pytest -n auto --dist loadgroup
