@@ -348,28 +348,42 @@ def _codes(labels: pd.Series) -> np.ndarray:
     return pd.factorize(labels, sort=True, use_na_sentinel=False)[0]
 
 
-def _interval(values: np.ndarray, confidence: float, units: int) -> tuple[float, float]:
-    """Take the percentile interval of a bootstrap, widened for few units.
+def expanded_tail(confidence: float, units: int) -> float:
+    """Give the share of resamples beyond either end of an interval, for few units less.
 
     The plain percentile interval of g units is too narrow by what separates
     the normal distribution from Student's and g - 1 from g; asking for farther
-    percentiles mends both. Ends are values that occurred, counted from both
-    sides alike, so that the interval of ``-values`` is the mirror image.
-    There is none when the g units themselves can't hold so much confidence:
-    their median is outside all of them with probability 2 ** (1 - g).
+    percentiles mends both.
+
+    Parameters
+    ----------
+    confidence : float
+        Probability in (0, 1) that the interval promises.
+    units : int
+        Independent units that resamples draw from, at least 2.
 
     References
     ----------
     Hesterberg, T. C. (2015). What Teachers Should Know About the Bootstrap.
     The American Statistician 69 (expanded percentiles).
     """
+    student = stats.t.ppf((1 - confidence) / 2, units - 1)
+    return float(stats.norm.cdf(student * np.sqrt(units / (units - 1))))
+
+
+def _interval(values: np.ndarray, confidence: float, units: int) -> tuple[float, float]:
+    """Take the percentile interval of a bootstrap, widened for few units.
+
+    Ends are values that occurred, counted from both sides alike, so that the
+    interval of ``-values`` is the mirror image. There is none when the g units
+    themselves can't hold so much confidence: their median is outside all of
+    them with probability 2 ** (1 - g).
+    """
     defined = np.sort(values[~np.isnan(values)])
     too_few_units = 2.0 ** (1 - units) > 1 - confidence
     if too_few_units or len(defined) < (1 - MAX_UNDEFINED) * len(values):
         return nan, nan
-    student = stats.t.ppf((1 - confidence) / 2, units - 1)
-    tail = stats.norm.cdf(student * np.sqrt(units / (units - 1)))
-    k = max(1, int(tail * (len(defined) + 1)))
+    k = max(1, int(expanded_tail(confidence, units) * (len(defined) + 1)))
     return float(defined[k - 1]), float(defined[-k])
 
 

@@ -33,6 +33,11 @@ class Predictions:
     probabilities: np.ndarray | None = None
     """Shape (n, K), rows add up to 1: a probability for each class; None for quantities."""
 
+    def only(self, rows: np.ndarray) -> "Predictions":
+        """Keep some rows, given by a mask of shape (n,) or by their places."""
+        table = self.probabilities
+        return Predictions(self.values[rows], None if table is None else table[rows])
+
 
 Prepare = Callable[[np.ndarray, Predictions, np.ndarray], Scorer]
 """Maps the truth (n,), predictions and group codes (n,) to a scorer of the groups' weights."""

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ratchet import evaluation, metrics, settings
 from ratchet.errors import SettingsError
@@ -137,7 +136,7 @@ class _Bench:
     def compare(self, part: _Slice, max_loss: float) -> SliceResult:
         here = part.places
         y = self.y[here]
-        models = _only(self.challenger, here), _only(self.reference, here)
+        models = self.challenger.only(here), self.reference.only(here)
         ours, theirs = (metrics.score(self.metric, y, model) for model in models)
         units = _dealt(len(here), None if self.clusters is None else self.clusters[here], self.seed)
         resamples = _resamples(self.confidence, int(units.max()) + 1, self.resamples)
@@ -241,16 +240,10 @@ def _resamples(confidence: float, units: int, asked: int) -> int:
     """
     if units < 2:
         return 0
-    student = stats.t.ppf((1 - confidence) / 2, units - 1)
-    tail = stats.norm.cdf(student * np.sqrt(units / (units - 1)))
+    tail = evaluation.expanded_tail(confidence, units)
     if tail * (MAX_RESAMPLES + 1) < 1:
         return 0
     return min(MAX_RESAMPLES, max(asked, ceil(BEYOND_END / tail)))
-
-
-def _only(predictions: Predictions, places: np.ndarray) -> Predictions:
-    table = predictions.probabilities
-    return Predictions(predictions.values[places], None if table is None else table[places])
 
 
 def _badness(result: SliceResult) -> tuple[bool, float]:

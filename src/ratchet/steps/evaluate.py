@@ -41,7 +41,7 @@ def run(project: Project) -> Evaluation:
     tracking.require(leader.run_id)
     with tracking.run(project, "evaluate", parent=leader.run_id) as run_id:
         origin.record(run_id, project, origin.of(project, origin.read_data(project)))
-        tracking.write(run_id, prepare.inputs(project, "test"))
+        tracking.write(run_id, prepare.inputs(project, schema, test=rows))
         y = encode_target(rows[schema.target], schema)
         predicted, trivial = (
             model.predict(tracking.load_model(str(project.trained / name)), rows, schema)

@@ -168,8 +168,8 @@ def judge(
     report = slices.judge(
         bench.metric,
         bench.y[duel.fair],
-        _only(predicted, duel.fair),
-        _only(trivial if duel.theirs is None else duel.theirs, duel.fair),
+        predicted.only(duel.fair),
+        (trivial if duel.theirs is None else duel.theirs).only(duel.fair),
         bench.rows[duel.fair],
         bench.schema,
         rules.slices,
@@ -266,8 +266,8 @@ class _Bench:
         return evaluation.paired_difference(
             self.metric,
             self.y[rows],
-            _only(challenger, rows),
-            _only(champion, rows),
+            challenger.only(rows),
+            champion.only(rows),
             confidence=rules.confidence,
             resamples=rules.resamples,
             seed=self.project.settings.seed,
@@ -337,13 +337,6 @@ def _seen(rows: pd.DataFrame, run_id: str) -> np.ndarray:
     if known is None:
         return np.zeros(len(rows), dtype=bool)
     return np.isin(rows[prepare.ROW].to_numpy(), known)
-
-
-def _only(predictions: Predictions, kept: np.ndarray) -> Predictions:
-    probabilities = predictions.probabilities
-    return Predictions(
-        predictions.values[kept], None if probabilities is None else probabilities[kept]
-    )
 
 
 def _against_baseline(metric: Metric, difference: Difference) -> GateResult:

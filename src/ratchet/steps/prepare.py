@@ -119,10 +119,8 @@ def run(project: Project) -> Outcome:
     return Outcome(run_id, rows, notes)
 
 
-def inputs(project: Project, *names: str) -> list[Input]:
-    """Describe prepared parts as MLflow inputs of a later step."""
-    schema = Schema.load(project.prepared / "schema.json")
-    frames = {name: read_part(project, name) for name in names}
+def inputs(project: Project, schema: Schema, **frames: pd.DataFrame) -> list[Input]:
+    """Describe prepared parts, by their names, as MLflow inputs of a later step."""
     return _inputs(project, frames, schema, origin.read_data(project))
 
 

@@ -68,6 +68,16 @@ class Decision:
         """Whether the challenger is the champion."""
         return self.outcome is Outcome.PROMOTED
 
+    def written_as(self, line: Line) -> Self:
+        """Return the decision with what its line of the ledger says."""
+        return replace(
+            self,
+            version=line.champion,
+            decision_run=line.decision_run,
+            line=line.number,
+            decided_at=line.at,
+        )
+
     @classmethod
     def from_plain(cls, value: dict[str, Any]) -> Self:
         """Build a decision from the plain values that ``plain`` gave."""
@@ -197,13 +207,7 @@ def _decide(
         standing = champion.settle(project.settings, tracking.experiment(project))
     if line.kind.moves:
         line = champion.carry_out(project.settings, standing.ledger, line)
-    return replace(
-        decision,
-        version=line.champion,
-        decision_run=line.decision_run,
-        line=line.number,
-        decided_at=line.at,
-    )
+    return decision.written_as(line)
 
 
 def _told(
@@ -249,15 +253,7 @@ def _before(project: Project, challenger: Challenger, standing: Standing) -> Dec
     elif line.before != holds or line.basis != _basis(project, challenger):
         return None
     value = standing.ledger.evidence_of(line)["decision"]
-    decision = Decision.from_plain(value)
-    decision = replace(
-        decision,
-        version=line.champion,
-        decision_run=line.decision_run,
-        line=line.number,
-        decided_at=line.at,
-        is_new=False,
-    )
+    decision = replace(Decision.from_plain(value).written_as(line), is_new=False)
     if line.kind.moves and undone is not None:
         told = f"version {line.champion} was rolled back on {undone.at[:10]}: {undone.reason}"
         return replace(decision, outcome=Outcome.KEPT, champion=holds, reason=told)
@@ -316,10 +312,14 @@ def _tags(challenger: Challenger, decision: Decision, source: Lineage) -> dict[s
         "ratchet.leader_run": challenger.run_id,
         "ratchet.metric": decision.metric,
         f"test/{decision.metric}": f"{decision.score:.6g}",
-        **{
-            f"ratchet.gate.{gate.name}": f"{'passed' if gate.passed else 'failed'}: {gate.reason}"
-            for gate in decision.gates
-        },
+        **_gate_tags(decision),
+    }
+
+
+def _gate_tags(decision: Decision) -> dict[str, str]:
+    return {
+        f"ratchet.gate.{gate.name}": f"{'passed' if gate.passed else 'failed'}: {gate.reason}"
+        for gate in decision.gates
     }
 
 
@@ -329,10 +329,7 @@ def _items(project: Project, decision: Decision) -> list[Item]:
         Tag("ratchet.reason", decision.reason),
         Tag("ratchet.decision_run", decision.decision_run or ""),
         Tag("mlflow.note.content", decision.reason),
-        *(
-            Tag(f"ratchet.gate.{g.name}", f"{'passed' if g.passed else 'failed'}: {g.reason}")
-            for g in decision.gates
-        ),
+        *(Tag(name, told) for name, told in _gate_tags(decision).items()),
         Score(f"test/{decision.metric}", decision.score),
         Score("promoted", float(decision.promoted)),
         File(project.promoted / "decision.json"),

@@ -141,7 +141,7 @@ def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: No
     with tracking.run(project, "train") as run_id:
         source = origin.of(project, origin.read_data(project))
         origin.record(run_id, project, source)
-        tracking.write(run_id, prepare.inputs(project, "train", "valid"))
+        tracking.write(run_id, prepare.inputs(project, schema, train=train_rows, valid=valid_rows))
         tracking.write(run_id, _link_to_prepare(project, source.data_version))
         training = train(train_rows, valid_rows, schema, project.settings, on_trial)
         logged = _as_logged(training, schema, train_rows)
