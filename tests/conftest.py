@@ -1,5 +1,6 @@
 """What the tests share: an empty MLflow store, made once, and projects on tiny tables."""
 
+import logging
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -213,6 +215,32 @@ def better(project: "Project") -> "Project":
     from ratchet.project import Project
 
     return Project.open(project.root / "better.yaml")
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Call ``ratchet …`` in this process; give its exit code, stdout and stderr."""
+    from ratchet import cli
+
+    level = logging.getLogger("ratchet").level
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def ratchet(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ratchet", *map(str, arguments)])
+        code = 0
+        with warnings.catch_warnings():
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = end.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    yield ratchet
+    logging.getLogger("ratchet").setLevel(level)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import re
 import signal
@@ -11,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import warnings
 
 import pandas as pd
 import pytest
@@ -19,31 +17,7 @@ import yaml
 from conftest import ROOT, tiny_settings, tiny_table
 from debug_backend import on_shelf
 
-from ratchet import cli
-
 HEAVY = ("mlflow", "hyperopt", "sklearn", "xgboost", "lightgbm", "torch", "skrub", "skops")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Call ``ratchet …`` in this process; give its exit code, stdout and stderr."""
-    level = logging.getLogger("ratchet").level
-    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def ratchet(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ratchet", *map(str, arguments)])
-        code = 0
-        with warnings.catch_warnings():
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = end.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    yield ratchet
-    logging.getLogger("ratchet").setLevel(level)
 
 
 def python(*arguments, cwd=None, **environment):

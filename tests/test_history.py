@@ -1,16 +1,13 @@
 """history says who decided what and when, what served at any moment, and whether that is true."""
 
 import json
-import logging
-import sys
-import warnings
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
 
 import mlflow
 import pytest
 
-from ratchet import cli, cost, tracking
+from ratchet import cost, tracking
 from ratchet.commands import history
 from ratchet.commands.history import History
 from ratchet.errors import RatchetError
@@ -58,26 +55,9 @@ def told(project, monkeypatch):
 
 
 @pytest.fixture
-def call(project, monkeypatch, capsys):
-    """Call ``ratchet history …`` in this process; give its exit code, stdout and stderr."""
-    level = logging.getLogger("ratchet").level
-    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def ratchet(*arguments):
-        given = ["ratchet", "history", "--params", str(project.params_file), *arguments]
-        monkeypatch.setattr(sys, "argv", given)
-        code = 0
-        with warnings.catch_warnings():
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = end.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    yield ratchet
-    logging.getLogger("ratchet").setLevel(level)
+def history_of(project, call):
+    """Call ``ratchet history …`` on the project."""
+    return lambda *arguments: call("history", "--params", project.params_file, *arguments)
 
 
 def alter_evidence(line, tmp_path):
@@ -190,8 +170,8 @@ def test_what_was_not_asked_for_is_not_in_the_plain_values(project, told):
     assert history.read(project, at="2026-04-01").plain()["served"] is None
 
 
-def test_json_prints_the_plain_values_and_nothing_else(project, told, call):
-    code, out, err = call("--json", "--at", "2026-05-01", "--verify")
+def test_json_prints_the_plain_values_and_nothing_else(project, told, history_of):
+    code, out, err = history_of("--json", "--at", "2026-05-01", "--verify")
     assert (code, err) == (0, "")
     assert json.loads(out) == history.read(project, at="2026-05-01", verify=True).plain()
 
@@ -199,8 +179,8 @@ def test_json_prints_the_plain_values_and_nothing_else(project, told, call):
 # For people
 
 
-def test_the_table_has_a_row_for_every_line(project, told, call):
-    code, out, err = call()
+def test_the_table_has_a_row_for_every_line(project, told, history_of):
+    code, out, err = history_of()
     assert (code, err) == (0, "")
     heading, *rows = (line.split() for line in out.splitlines())
     assert heading == ["line", "when", "who", "what", "from", "to", "why"]
@@ -212,20 +192,20 @@ def test_the_table_has_a_row_for_every_line(project, told, call):
     ]
 
 
-def test_the_champion_of_a_moment_is_told_in_a_sentence(project, told, call):
-    code, out, _ = call("--at", "2026-05-02T12:00+02:00")
+def test_the_champion_of_a_moment_is_told_in_a_sentence(project, told, history_of):
+    code, out, _ = history_of("--at", "2026-05-02T12:00+02:00")
     assert code == 0
     assert out == (
         "Version 2 of tiny served at 2026-05-02T12:00:00+02:00: line 2,"
         f" force on {SECOND} by {told[1].who}: the [old] one fails\n"
     )
-    code, out, _ = call("--at", "2026-04-30")
+    code, out, _ = history_of("--at", "2026-04-30")
     assert code == 0
     assert out == "No version of tiny was the champion at 2026-04-30T23:59:59+00:00.\n"
 
 
-def test_a_bad_moment_is_a_mistake(call):
-    code, out, err = call("--at", "yesterday")
+def test_a_bad_moment_is_a_mistake(history_of):
+    code, out, err = history_of("--at", "yesterday")
     assert (code, out) == (2, "")
     assert err == (
         "RatchetError: --at must be a day or a moment in ISO 8601, such as 2026-05-01 or"
@@ -233,18 +213,18 @@ def test_a_bad_moment_is_a_mistake(call):
     )
 
 
-def test_verify_says_that_all_is_well(told, call):
-    code, out, _ = call("--verify")
+def test_verify_says_that_all_is_well(told, history_of):
+    code, out, _ = history_of("--verify")
     assert code == 0
     assert out.splitlines()[-1] == "3 lines checked: none was altered or removed."
 
 
-def test_verify_ends_with_1_at_a_fault(told, call, tmp_path):
+def test_verify_ends_with_1_at_a_fault(told, history_of, tmp_path):
     alter_evidence(told[1], tmp_path)
-    code, out, _ = call("--verify")
+    code, out, _ = history_of("--verify")
     assert code == 1
     assert out.splitlines()[-1] == "FAULT line 2: its evidence decision.json was altered"
     assert "none was altered" not in out
-    code, out, _ = call("--verify", "--json")
+    code, out, _ = history_of("--verify", "--json")
     assert code == 1
     assert json.loads(out)["faults"] == ["line 2: its evidence decision.json was altered"]

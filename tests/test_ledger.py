@@ -56,7 +56,7 @@ def test_there_is_no_ledger_before_any_decision(store):
 def test_of_two_that_begin_a_ledger_both_take_the_first(experiment, store, monkeypatch):
     first = Ledger.open(SETTINGS, experiment)
     answers = iter([None, first])
-    monkeypatch.setattr(Ledger, "_find", classmethod(lambda cls, settings: next(answers)))
+    monkeypatch.setattr(Ledger, "find", classmethod(lambda cls, settings: next(answers)))
     assert Ledger.open(SETTINGS, experiment) == first
     indexes = store.search_runs([experiment], "tags.`ratchet.step` = 'ledger'")
     assert [run.info.run_id for run in indexes] == [first.index]

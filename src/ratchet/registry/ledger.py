@@ -143,7 +143,7 @@ class Ledger:
         StoreError
             If the store fails, or the ledger's experiment was deleted.
         """
-        found = cls._find(settings)
+        found = cls.find(settings)
         if found is not None:
             return found
         client = mlflow.MlflowClient()
@@ -165,18 +165,20 @@ class Ledger:
                 client.delete_run(index)
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-        begun = cls._find(settings)
+        begun = cls.find(settings)
         if begun is None:
             raise StoreError(f"The experiment {name!r} can't be read back from MLflow's store.")
         return begun
 
     @classmethod
     def find(cls, settings: Settings) -> "Ledger | None":
-        """Find the ledger of the project's registered model; None before any decision."""
-        return cls._find(settings)
+        """Find the ledger of the project's registered model; None before any decision.
 
-    @classmethod
-    def _find(cls, settings: Settings) -> "Ledger | None":
+        Raises
+        ------
+        StoreError
+            If the store fails, or the ledger's experiment was deleted or is no ledger.
+        """
         name = experiment_name(settings)
         with tracking.translated():
             found = mlflow.MlflowClient().get_experiment_by_name(name)
