@@ -136,6 +136,17 @@ def _checked_row(value: Any, where: str = "") -> Any:
     }
 
 
+def _checked_options(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and isinstance(options, Mapping) for name, options in value.items()
+    ):
+        raise ValueError(
+            "must give options by the name of a backend, such as"
+            f" {{neural_network: {{max_iter: 200}}}}, got {_shown(value)}"
+        )
+    return {name: dict(options) for name, options in value.items()}
+
+
 def _checked_change(value: Any) -> Any:
     return _checked_row(value)
 
@@ -213,9 +224,35 @@ class Search(Section):
     """How long to look for good hyperparameters."""
 
     budget_seconds: PositiveFloat | None = 60.0
-    """Wall-clock limit of the search in seconds; null means that only max_trials ends it."""
+    """Wall-clock limit of the whole training in seconds; null: only max_trials ends the search."""
     max_trials: Count = 200
     """Most candidates to try over all families; with no time limit, exactly reproducible."""
+    resume: bool = True
+    """Whether a search that was interrupted goes on where it stopped."""
+
+
+class Validation(StrEnum):
+    """Which rows score a candidate."""
+
+    AUTO = "auto"
+    HOLDOUT = "holdout"
+    FOLDS = "folds"
+
+
+class Ensemble(StrEnum):
+    """How the best models answer together."""
+
+    NONE = "none"
+    VOTING = "voting"
+    GREEDY = "greedy"
+
+
+class Device(StrEnum):
+    """Which processor fits the models."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
 
 
 class Train(Section):
@@ -229,8 +266,26 @@ class Train(Section):
     """Model families to try, e.g. [linear, xgboost]; null tries every one that fits."""
     plugins: Names = ()
     """Modules to import first, which register backends of your own; src/x.py is called x."""
+    backends: Annotated[dict[str, dict[str, Any]], BeforeValidator(_checked_options)] = {}
+    """Options of backends by name, e.g. `{callable: {build_model: my_project.models:build}}`."""
+    validation: Annotated[Validation, Field(strict=False)] = Validation.AUTO
+    """holdout (the valid rows), folds (train and valid rows in turn) or auto."""
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Folds of the cross-validation; null decides from the number of rows."""
+    ensemble: Annotated[Ensemble, Field(strict=False)] = Ensemble.GREEDY
+    """none (the best candidate), voting (the best few alike) or greedy (weights chosen)."""
+    max_members: Count = 8
+    """Most candidates in an ensemble."""
+    class_weight: Literal["auto", "none", "balanced"] = "auto"
+    """Whether rare classes count more in fitting; auto where the metric counts classes alike."""
+    calibrate: Literal["auto", "never"] = "auto"
+    """Whether probabilities are mapped to frequencies; auto when that helps out of fold."""
+    pca: Annotated[int, Field(ge=1)] | Share | None = None
+    """Components, or share of variance, that scaled columns are reduced to; null keeps all."""
     threads: Count | None = None
     """Most threads to use; null takes every core of the machine."""
+    device: Annotated[Device, Field(strict=False)] = Device.AUTO
+    """auto (a graphics processor where a library sees one), cpu or gpu."""
     search: Search = Search()
     """How long to look for good hyperparameters."""
 

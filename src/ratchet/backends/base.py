@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar
@@ -80,6 +80,10 @@ class Family:
     """Hyperparameters to search over; empty when there is nothing to tune."""
     is_baseline: bool = False
     """Whether it ignores the features: what any model must beat."""
+    cost: float = 1.0
+    """Rough time of a fit, in those of a linear model: the portfolio begins with the cheapest."""
+    rounds: str | None = None
+    """Hyperparameter that early stopping finds, e.g. ``n_estimators``; None without any."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class Rows:
     """Array or sparse matrix of shape (n_rows, n_outputs)."""
     y: np.ndarray
     """Class codes or quantities, of shape (n_rows,)."""
+    weights: np.ndarray | None = None
+    """How much each row counts, of shape (n_rows,); None when all count the same."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +115,18 @@ class Request:
     categorical: np.ndarray
     """Boolean mask of shape (n_outputs,): which columns of X are codes of categories."""
     metric: str
-    """Score that is optimised, by its name."""
+    """Score that is optimised, by its name, for a library that has it built in."""
     threads: int
     """Most threads to use."""
     seed: int
     """Seed of every random choice."""
+    loss: Callable[[np.ndarray], float] | None = None
+    """Maps what a model says about the valid rows to the number to minimise: quantities of shape
+    (n,) or probabilities of shape (n, n_classes). None when there are no valid rows."""
     deadline: float | None = None
     """Time of ``time.monotonic()`` at which to stop with what there is."""
+    gpu: bool = False
+    """Whether a graphics processor may be used, where the library sees one."""
 
     @property
     def out_of_time(self) -> bool:
@@ -131,6 +142,10 @@ class Fitted:
     """Estimator with scikit-learn's ``predict`` and, for classes, ``predict_proba``."""
     params: Params
     """The request's hyperparameters with what early stopping found, e.g. ``n_estimators``."""
+    curve: tuple[float, ...] = ()
+    """Loss on the valid rows after each round, as far as the library tells."""
+    cut_short: bool = False
+    """Whether the deadline ended it before it was done."""
 
 
 class Backend(ABC):
@@ -146,6 +161,15 @@ class Backend(ABC):
     """Classes in its saved models that skops does not know by itself."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions that a saved model needs beside scikit-learn."""
+
+    def __init__(self, options: Params | None = None) -> None:
+        """Take the backend's own section of ``train.backends`` in params.yaml."""
+        self.options: Params = options or {}
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules of the user's own that a saved model needs in order to be loaded."""
+        return ()
 
     @abstractmethod
     def families(self, task: Task) -> tuple[Family, ...]:
@@ -205,8 +229,8 @@ def available() -> tuple[str, ...]:
     return tuple(_SHELF)
 
 
-def get(name: str) -> Backend:
-    """Make the backend called ``name``.
+def get(name: str, options: Params | None = None) -> Backend:
+    """Make the backend called ``name``, with its own options.
 
     Raises
     ------
@@ -217,4 +241,4 @@ def get(name: str) -> Backend:
         raise RatchetError(
             f"No backend is called {name!r}. Registered: {', '.join(sorted(_SHELF))}."
         )
-    return _SHELF[name]()
+    return _SHELF[name](options)
