@@ -1,8 +1,13 @@
 """Scores agree with scikit-learn, for every resample at once."""
 
 import pickle
+import re
+import subprocess
+import sys
 import warnings
-from math import isnan, log, nan, sqrt
+from functools import partial
+from math import inf, isnan, log, nan, sqrt
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,18 +15,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from ratchet import metrics
 from ratchet.errors import SettingsError
-from ratchet.metrics import Predictions, default, for_problem, named, score
+from ratchet.metrics import (
+    Predictions,
+    base,
+    best_threshold,
+    catalogue,
+    default,
+    for_problem,
+    named,
+    score,
+    stopping,
+    stopping_loss,
+)
 from ratchet.problem import ProblemType
 
-REGRESSION, BINARY, MULTICLASS = (
+REGRESSION, BINARY, MULTICLASS, CLUSTERING = (
     ProblemType.REGRESSION,
     ProblemType.BINARY,
     ProblemType.MULTICLASS,
+    ProblemType.CLUSTERING,
 )
-EVERY = [(metric, problem) for problem in ProblemType for metric in for_problem(problem)]
+SOURCE = Path(__file__).parents[1] / "src"
+# Scores of clusters have a file of their own.
+EVERY = [
+    (metric, problem)
+    for problem in (REGRESSION, BINARY, MULTICLASS)
+    for metric in for_problem(problem)
+]
 
 every_metric = pytest.mark.parametrize(
     ("metric", "problem"), EVERY, ids=[f"{problem}-{metric.name}" for metric, problem in EVERY]
@@ -239,7 +262,7 @@ def test_a_group_of_rows_is_drawn_as_a_whole(metric, problem):
 def test_scoring_few_resamples_at_a_time_changes_no_score(metric, problem, monkeypatch):
     y, predictions = sample(problem)
     at_once = metric.scores(y, predictions, drawn())
-    monkeypatch.setattr(metrics, "CELLS_AT_ONCE", 1)
+    monkeypatch.setattr(base, "CELLS_AT_ONCE", 1)
     np.testing.assert_array_equal(metric.scores(y, predictions, drawn()), at_once)
 
 
@@ -399,6 +422,7 @@ def test_each_problem_has_its_metrics_and_a_default():
         BINARY: "log_loss",
         MULTICLASS: "log_loss",
         REGRESSION: "rmse",
+        CLUSTERING: "silhouette",
     }
     assert {(problem, metric.name) for metric, problem in EVERY} == set(REFERENCES)
 
@@ -421,10 +445,10 @@ def test_brier_of_more_than_two_classes_adds_up_over_them():
     assert named("brier", MULTICLASS).bounds == (0, 2)
 
 
-@pytest.mark.parametrize("name", metrics._SKLEARN_NAMES)
+@pytest.mark.parametrize("name", catalogue.SCIKIT_LEARN_NAMES)
 def test_scorer_names_of_scikit_learn_are_understood(name):
     scorer = sk.get_scorer(name)  # raises if scikit-learn has no such scorer
-    ours = metrics._SKLEARN_NAMES[name]
+    ours = catalogue.SCIKIT_LEARN_NAMES[name]
     problem = next(problem for problem in ProblemType if ours in known(problem))
     assert named(name, problem).name == ours
     assert named(name, problem).maximize == (scorer._sign > 0)
@@ -446,13 +470,15 @@ def test_a_misspelt_name_is_told_with_a_suggestion():
         named("rmes", REGRESSION)
     assert str(error.value) == (
         "No metric for a regression problem is called 'rmes'; did you mean rmse?"
-        " Allowed: rmse, mse, mae, r2, mape, median_ae, max_error, rmsle, abs_bias."
+        " Allowed: rmse, mse, mae, r2, mape, median_ae, max_error, rmsle, abs_bias;"
+        " any of scikit-learn's scorers that judges such a problem;"
+        " a function of yours, as my_project.scores:cost."
     )
 
 
 @pytest.mark.parametrize("name", ["f0", "f0.0", "f", "f-1", "fx"])
 def test_only_a_positive_beta_is_allowed(name):
-    with pytest.raises(SettingsError, match=r"Also f<beta>, such as f0\.5\.$"):
+    with pytest.raises(SettingsError, match=r"mcc; f<beta>, such as f0\.5; any of"):
         named(name, BINARY)
 
 
@@ -461,7 +487,9 @@ def test_a_metric_of_another_problem_is_refused():
         named("f0.5", MULTICLASS)
     assert str(error.value) == (
         "No metric for a multiclass problem is called 'f0.5'. Allowed: log_loss, roc_auc_ovr,"
-        " brier, calibration_error, accuracy, balanced_accuracy, f1_macro, f1_weighted, mcc."
+        " brier, calibration_error, accuracy, balanced_accuracy, f1_macro, f1_weighted, mcc;"
+        " any of scikit-learn's scorers that judges such a problem;"
+        " a function of yours, as my_project.scores:cost."
     )
 
 
@@ -473,3 +501,639 @@ def test_a_score_of_probabilities_is_refused_without_them():
         "roc_auc needs class probabilities, and these predictions have none. Metrics of class"
         " decisions: accuracy, balanced_accuracy, precision, recall, f1, mcc."
     )
+
+
+class Answers(ClassifierMixin, BaseEstimator):
+    """A fitted estimator that knows no more than which row it is asked about."""
+
+    def __init__(self, predictions):
+        self.predictions = predictions
+        self.classes_ = np.arange(predictions.probabilities.shape[1])
+
+    def predict(self, X):
+        return self.predictions.values[X[:, 0]]
+
+    def predict_proba(self, X):
+        return self.predictions.probabilities[X[:, 0]]
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+class Quantities(RegressorMixin, BaseEstimator):
+    """The same for quantities."""
+
+    def __init__(self, predictions):
+        self.predictions = predictions
+
+    def predict(self, X):
+        return self.predictions.values[X[:, 0]]
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def by_scikit_learn(name, y, predictions, weights):
+    """Score by the scorer itself, on rows that are really repeated; the sign taken off."""
+    scorer = sk.get_scorer(name)
+    estimator = (Quantities if predictions.probabilities is None else Answers)(predictions)
+    rows = np.repeat(np.arange(len(y)), weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return scorer._sign * scorer(estimator, rows[:, None], y[rows])
+
+
+# Scorers that compare clusters, that need several labels of a row, or are always 1.
+NEVER = {
+    "adjusted_mutual_info_score",
+    "adjusted_rand_score",
+    "completeness_score",
+    "f1_samples",
+    "fowlkes_mallows_score",
+    "homogeneity_score",
+    "jaccard_samples",
+    "mutual_info_score",
+    "normalized_mutual_info_score",
+    "precision_samples",
+    "rand_score",
+    "recall_samples",
+    "v_measure_score",
+}
+OF_TWO_CLASSES = {
+    "f1",
+    "jaccard",
+    "neg_negative_likelihood_ratio",
+    "positive_likelihood_ratio",
+    "precision",
+    "recall",
+    "roc_auc",
+}
+OF_QUANTITIES = {
+    "d2_absolute_error_score",
+    "explained_variance",
+    "neg_max_error",
+    "neg_mean_absolute_error",
+    "neg_mean_absolute_percentage_error",
+    "neg_mean_gamma_deviance",
+    "neg_mean_poisson_deviance",
+    "neg_mean_squared_error",
+    "neg_mean_squared_log_error",
+    "neg_median_absolute_error",
+    "neg_root_mean_squared_error",
+    "neg_root_mean_squared_log_error",
+    "r2",
+}
+OF_CLASSES = set(sk.get_scorer_names()) - NEVER - OF_QUANTITIES
+SCORERS = [
+    *((name, REGRESSION) for name in sorted(OF_QUANTITIES)),
+    *((name, BINARY) for name in sorted(OF_CLASSES - {"top_k_accuracy"})),
+    *((name, MULTICLASS) for name in sorted(OF_CLASSES - OF_TWO_CLASSES)),
+]
+every_scorer = pytest.mark.parametrize(("name", "problem"), SCORERS)
+
+
+@every_scorer
+def test_every_scorer_of_scikit_learn_gives_its_own_score(name, problem):
+    y, predictions = sample(problem)
+    metric = named(name, problem)
+    weights = np.concatenate([np.ones((1, 60), int), drawn(b=3)])
+    expected = [by_scikit_learn(name, y, predictions, row) for row in weights]
+    np.testing.assert_allclose(metric.scores(y, predictions, weights), expected, rtol=1e-9)
+
+
+@every_scorer
+def test_every_scorer_knows_its_direction_and_bounds(name, problem):
+    metric = named(name, problem)
+    assert metric.maximize == (not name.startswith("neg_"))
+    assert not metric.name.startswith("neg_")
+    low, high = metric.bounds
+    y, predictions = sample(problem)
+    table = None if problem is REGRESSION else np.eye(y.max() + 1)[y]
+    right = score(metric, y, Predictions(y, table))
+    fair = score(metric, y, predictions)
+    assert low <= fair <= high
+    if metric.name != "positive_likelihood_ratio":  # undefined where there is no false alarm
+        assert low <= right <= high
+        assert metric.beats(right, fair)
+
+
+@every_scorer
+def test_a_scorer_is_found_again_under_the_name_it_is_logged_by(name, problem):
+    metric = named(name, problem)
+    assert named(metric.name, problem) == metric
+    assert metric.reference == metric.name
+
+
+@pytest.mark.parametrize("problem", ProblemType)
+def test_a_scorer_of_other_problems_is_refused_like_any_unknown_name(problem):
+    fitting = {name for name, its in SCORERS if its is problem}
+    for name in set(sk.get_scorer_names()) - fitting:
+        with pytest.raises(SettingsError, match=f"^No metric for a {problem} problem is called"):
+            named(name, problem)
+
+
+@pytest.mark.parametrize("problem", [BINARY, MULTICLASS])
+def test_metrics_that_count_classes_alike_say_so(problem):
+    names = {name for name, its in SCORERS if its is problem}
+    alike = {name for name in names if named(name, problem).counts_classes_alike}
+    macro = {f"{part}_macro" for part in ("f1", "precision", "recall", "jaccard")}
+    assert alike == {"balanced_accuracy", *macro}
+
+
+def test_averages_over_two_classes_take_a_threshold_where_one_helps():
+    names = {name for name, its in SCORERS if its is BINARY}
+    assert {name for name in names if named(name, BINARY).needs_threshold} == {
+        *("f1", "f1_macro", "f1_weighted", "jaccard", "jaccard_macro", "jaccard_weighted"),
+        *("balanced_accuracy", "recall_macro", "matthews_corrcoef"),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["neg_mean_gamma_deviance", "neg_mean_poisson_deviance", "mean_squared_log_error"]
+)
+def test_a_score_that_scikit_learn_refuses_is_nan(name):
+    y, _ = sample(REGRESSION)
+    assert isnan(score(named(name, REGRESSION), y, Predictions(-y)))
+
+
+def test_a_row_that_was_not_drawn_can_not_make_a_score_undefined():
+    y, values = np.array([1.0, 2.0, 3.0]), np.array([-1.0, 2.5, 3.0])
+    metric = named("mean_gamma_deviance", REGRESSION)
+    found = metric.scores(y, Predictions(values), np.array([[1, 1, 1], [0, 2, 1]]))
+    expected = sk.mean_gamma_deviance([2.0, 2.0, 3.0], [2.5, 2.5, 3.0])
+    assert found == pytest.approx([nan, expected], nan_ok=True)
+
+
+def test_ranks_hold_for_probabilities_that_rounding_has_made_negative():
+    chances = np.array([-1e-17, -2e-17, 0.0, -0.0, 0.5])
+    y, predictions = binary([1, 0, 1, 0, 1], chances)
+    expected = sk.roc_auc_score(y, chances)
+    loss = stopping_loss(named("roc_auc", BINARY), y)
+    assert loss(predictions.probabilities) == pytest.approx(-expected)
+
+
+@pytest.mark.parametrize("name", ["d2_log_loss_score", "roc_auc_ovr_weighted", "top_k_accuracy"])
+def test_a_resample_may_lack_a_class(name):
+    y, predictions = sample(MULTICLASS)
+    without = (y != 2).astype(int)
+    labels = {"labels": np.arange(4)}
+    kept = without == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = {
+            "d2_log_loss_score": sk.d2_log_loss_score,
+            "roc_auc_ovr_weighted": partial(
+                sk.roc_auc_score, multi_class="ovr", average="weighted"
+            ),
+            "top_k_accuracy": sk.top_k_accuracy_score,
+        }[name](y[kept], predictions.probabilities[kept], **labels)
+    value = named(name, MULTICLASS).scores(y, predictions, without[None])[0]
+    assert value == pytest.approx(expected, nan_ok=True)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, 5)), min_size=1, max_size=12)
+)
+def test_the_four_counts_say_the_same_as_the_rows(rows):
+    y, decided, weights = (np.array(column).astype(int) for column in zip(*rows, strict=True))
+    predictions = Predictions(decided, np.eye(2)[decided])
+    hits = (weights * (y & decided)).sum()
+    alarms, misses = weights[decided == 1].sum() - hits, weights[y == 1].sum() - hits
+    counts = hits, alarms, misses, weights.sum() - hits - alarms - misses
+    for name in COUNTED:
+        metric = named(name, BINARY)
+        with np.errstate(all="ignore"):
+            found = metric.counts(*(np.array([float(count)]) for count in counts))[0]
+        by_rows = metric.scores(y, predictions, weights[None])[0]
+        assert found == pytest.approx(by_rows, nan_ok=True)
+
+
+COUNTED = [
+    *("f0.5", "f1", "f2", "balanced_accuracy", "mcc", "precision", "recall", "jaccard"),
+    *(f"{part}_{how}" for part in ("f1", "jaccard", "recall") for how in ("macro", "weighted")),
+]
+TUNED = [name for name in COUNTED if named(name, BINARY).needs_threshold]
+
+
+def raw(predictions):
+    table = predictions.probabilities
+    return predictions.values if table is None else table
+
+
+@every_metric
+def test_the_loss_to_stop_on_is_the_loss_of_the_score(metric, problem):
+    if metric.needs_threshold:
+        return
+    for seed in range(3):
+        y, predictions = sample(problem, seed=seed)
+        loss = stopping_loss(metric, y)
+        expected = metric.loss(score(metric, y, predictions))
+        assert loss(raw(predictions)) == pytest.approx(expected, rel=1e-12)
+        again = raw(sample(problem, seed=seed + 10)[1])
+        assert loss(again) != loss(raw(predictions))
+        assert loss(raw(predictions)) == pytest.approx(expected, rel=1e-12)
+        weights = np.random.default_rng(seed + 20).integers(0, 4, 60)
+        weighted = metric.loss(metric.scores(y, predictions, weights[None])[0])
+        assert stopping_loss(metric, y, weights)(raw(predictions)) == pytest.approx(weighted)
+
+
+@every_scorer
+def test_the_loss_to_stop_on_follows_any_scorer(name, problem):
+    metric = named(name, problem)
+    if metric.needs_threshold:
+        return
+    y, predictions = sample(problem)
+    expected = metric.loss(score(metric, y, predictions))
+    assert stopping_loss(metric, y)(raw(predictions)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_rows_may_weigh_fractions_where_no_row_need_be_repeated():
+    weights = np.random.default_rng(0).uniform(0.1, 2, 60)
+    for problem, name in REFERENCES:
+        if name in ("max_error", "median_ae") or named(name, problem).needs_threshold:
+            continue
+        y, predictions = sample(problem)
+        metric = named(name, problem)
+        expected = metric.loss(REFERENCES[problem, name](y, predictions, weights))
+        assert stopping_loss(metric, y, weights)(raw(predictions)) == pytest.approx(expected)
+
+
+@every_metric
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+def test_an_answer_that_is_not_finite_is_an_infinite_loss(metric, problem, bad):
+    y, predictions = sample(problem)
+    answers = raw(predictions).copy()
+    answers[7] = bad
+    assert stopping_loss(metric, y)(answers) == inf
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "y"),
+    [
+        ("roc_auc", BINARY, [1, 1]),
+        ("roc_auc", BINARY, [0, 0]),
+        ("average_precision", BINARY, [0, 0]),
+        ("balanced_accuracy", BINARY, [1, 1]),
+        ("roc_auc_ovr", MULTICLASS, [0, 1]),
+        ("roc_auc_ovr", MULTICLASS, [0, 2]),
+    ],
+)
+def test_a_score_that_is_undefined_is_an_infinite_loss(name, problem, y):
+    table = np.array([[0.2, 0.8], [0.7, 0.3]])
+    if problem is MULTICLASS:
+        table = np.column_stack([table / 2, [0.5, 0.5]])
+    assert stopping_loss(named(name, problem), np.array(y))(table) == inf
+
+
+def test_the_likeliest_of_two_equal_classes_is_the_first():
+    loss = stopping_loss(named("accuracy", BINARY), np.array([0, 1, 1]))
+    assert loss(np.array([[0.5, 0.5], [0.5, 0.5], [0.4, 0.6]])) == pytest.approx(-2 / 3)
+
+
+def every_cut(metric, y, table):
+    """Loss at each threshold that parts the rows in another way, tried one by one."""
+    chances = table[:, 1]
+    return [
+        metric.loss(score(metric, y, Predictions((chances >= cut).astype(int), table)))
+        for cut in [*np.unique(chances), 2.0]
+    ]
+
+
+def at(metric, y, table, threshold):
+    decided = (table[:, 1] >= threshold).astype(int)
+    return metric.loss(score(metric, y, Predictions(decided, table)))
+
+
+@pytest.mark.parametrize("name", TUNED)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=20).filter(
+        lambda rows: len({truth for truth, _ in rows}) == 2
+    )
+)
+def test_no_cut_is_better_than_the_best_threshold(name, rows):
+    metric = named(name, BINARY)
+    y = np.array([int(truth) for truth, _ in rows])
+    _, predictions = binary(y, [level / 8 for _, level in rows])
+    table = predictions.probabilities
+    threshold = best_threshold(metric, y, table)
+    least = min(every_cut(metric, y, table))
+    assert at(metric, y, table, threshold) == pytest.approx(least)
+    assert stopping_loss(metric, y)(table) == pytest.approx(least)
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_the_best_threshold_of_many_rows_is_exact_too(name):
+    rng = np.random.default_rng(0)
+    metric = named(name, BINARY)
+    y = (rng.random(700) < 0.15).astype(int)
+    chances = 1 / (1 + np.exp(-(1.5 * y + rng.normal(size=700) - 2)))
+    table = np.column_stack([1 - chances, chances])
+    least = min(every_cut(metric, y, table))
+    assert at(metric, y, table, best_threshold(metric, y, table)) == pytest.approx(least)
+    twice = np.repeat([1, 2], 350)
+    rows = np.repeat(np.arange(700), twice)
+    repeated = best_threshold(metric, y[rows], table[rows])
+    assert best_threshold(metric, y, table, weights=twice) == repeated
+    assert stopping_loss(metric, y, twice)(table) == pytest.approx(
+        stopping_loss(metric, y[rows])(table[rows])
+    )
+
+
+@pytest.mark.parametrize(
+    ("truth", "chances", "expected"),
+    [
+        ([0, 1, 0, 1], [0.1, 0.5, 0.25, 0.75], 0.375),
+        ([1, 1, 0], [0.5, 0.75, 0.25], 0.375),
+        # Everything is said yes to: half of the smallest probability.
+        ([1, 1], [0.5, 0.75], 0.25),
+        ([1, 0, 0], [0.0, 0.5, 0.5], 0.0),
+        # Cutting off two and cutting off none are equally good for F1.
+        ([1, 0, 0, 1, 0, 0], [0.9, 0.8, 0.8, 0.6, 0.05, 0.05], (0.6 + 0.05) / 2),
+        ([1, 0, 1, 0, 0], [0.9, 0.7, 0.6, 0.3, 0.2], 0.45),
+    ],
+)
+def test_a_threshold_lies_midway_between_two_probabilities(truth, chances, expected):
+    y, predictions = binary(truth, chances)
+    found = best_threshold(named("f1", BINARY), y, predictions.probabilities)
+    assert found == pytest.approx(expected)
+
+
+def test_of_equally_good_thresholds_the_one_nearest_one_half_is_taken():
+    # One of two positives, or both with two false alarms: balanced accuracy is 0.75 either way.
+    y, predictions = binary([1, 0, 0, 1, 0, 0], [0.9, 0.6, 0.6, 0.5, 0.1, 0.1])
+    balanced = named("balanced_accuracy", BINARY)
+    assert at(balanced, y, predictions.probabilities, 0.75) == pytest.approx(-0.75)
+    assert at(balanced, y, predictions.probabilities, 0.3) == pytest.approx(-0.75)
+    assert best_threshold(balanced, y, predictions.probabilities) == pytest.approx(0.3)
+
+
+def test_probabilities_next_to_each_other_are_still_parted():
+    low = 0.5
+    high = np.nextafter(low, 1)
+    y, predictions = binary([0, 1], [low, high])
+    assert best_threshold(named("f1", BINARY), y, predictions.probabilities) == high
+
+
+def test_saying_no_to_a_row_that_is_certain_takes_a_threshold_above_it():
+    y, predictions = binary([0, 0, 1], [1.0, 1.0, 0.5])
+    threshold = best_threshold(named("mcc", BINARY), y, predictions.probabilities)
+    # All are refused or all accepted: both correlate with nothing, and 0.25 is nearer one half.
+    assert threshold == 0.25
+    y, predictions = binary([0, 1, 0], [1.0, 0.5, 0.25])
+    cuts = stopping._cuts(named("f1", BINARY), y, predictions.probabilities, None)
+    assert cuts.thresholds(np.array([0]))[0] > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "table"),
+    [
+        ("accuracy", BINARY, [[0.2, 0.8], [0.7, 0.3]]),
+        ("log_loss", BINARY, [[0.2, 0.8], [0.7, 0.3]]),
+        ("f1_macro", MULTICLASS, [[0.2, 0.8, 0], [0.7, 0.3, 0]]),
+        ("f1", BINARY, [[0.2, 0.8, 0], [0.7, 0.3, 0]]),
+        ("f1", BINARY, [[nan, nan], [0.7, 0.3]]),
+        ("balanced_accuracy", BINARY, [[0.2, 0.8], [0.7, 0.3]]),
+    ],
+)
+def test_there_is_no_threshold_where_none_is_needed_or_can_be_told(name, problem, table):
+    y = np.array([1, 1])  # of one class alone balanced accuracy is undefined
+    assert best_threshold(named(name, problem), y, np.array(table)) is None
+
+
+SCORES = """
+import numpy as np
+
+RATE = 3
+
+
+def cost(y_true, y_pred):
+    return np.mean(np.where(y_pred < y_true, 2 * (y_true - y_pred), y_pred - y_true))
+
+
+def gain(y_true, y_pred):
+    return 5 * np.sum((y_true == 1) & (y_pred == 1)) - np.sum((y_true == 0) & (y_pred == 1))
+
+
+gain.maximize = True
+gain.needs_threshold = True
+
+
+def own_f1(y_true, y_pred):
+    hits = np.sum((y_true == 1) & (y_pred == 1))
+    return 2 * hits / max(1, np.sum(y_true == 1) + np.sum(y_pred == 1))
+
+
+own_f1.maximize = True
+own_f1.needs_threshold = True
+
+
+def surprise(y_true, y_pred):
+    return -np.log(y_pred[np.arange(len(y_true)), y_true]).mean()
+
+
+surprise.needs_probabilities = True
+
+
+def rmse(y_true, y_pred):
+    return 0.0
+
+
+def wordy(y_true, y_pred):
+    return "good"
+
+
+def broken(y_true, y_pred):
+    raise RuntimeError("nothing to see")
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A module of the user's on the path, gone after the test."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "scores.py").write_text(SCORES)
+    (tmp_path / "shop" / "lost.py").write_text("import no_such_library\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "shop.scores"
+    for name in [name for name in sys.modules if name.split(".")[0] == "shop"]:
+        del sys.modules[name]
+
+
+def test_a_function_of_the_users_judges_quantities(project):
+    metric = named(f"{project}:cost", REGRESSION)
+    assert (metric.name, metric.reference) == ("cost", "shop.scores:cost")
+    assert (metric.maximize, metric.needs_threshold, metric.worst) == (False, False, inf)
+    y, values = np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 1.0])
+    assert score(metric, y, Predictions(values)) == pytest.approx((1 + 0 + 4) / 3)
+    drawn_rows = metric.scores(y, Predictions(values), np.array([[2, 1, 0], [0, 0, 1]]))
+    assert drawn_rows == pytest.approx([2 / 3, 4])
+    by_group = metric.scorer(y, Predictions(values), np.array([0, 1, 0]))(np.array([[2, 0]]))
+    assert by_group == pytest.approx([(1 + 4) / 2])
+    assert stopping_loss(metric, y)(values) == pytest.approx(5 / 3)
+
+
+def test_a_function_of_the_users_judges_decisions_by_class_codes(project):
+    metric = named(f"{project}:gain", BINARY)
+    assert metric.maximize
+    assert metric.needs_threshold
+    y, predictions = binary([1, 0, 0, 1], [0.6, 0.7, 0.3, 0.4])
+    assert score(metric, y, predictions) == 5 - 1
+    assert best_threshold(metric, y, predictions.probabilities) == pytest.approx(0.35)
+    assert stopping_loss(metric, y)(predictions.probabilities) == -(10 - 1)
+    assert not named(f"{project}:gain", MULTICLASS).needs_threshold
+
+
+def test_a_function_of_the_users_judges_probabilities(project):
+    metric = named(f"{project}:surprise", MULTICLASS)
+    assert metric.needs_probabilities
+    y, predictions = sample(MULTICLASS)
+    ours = named("log_loss", MULTICLASS)
+    np.testing.assert_allclose(
+        metric.scores(y, predictions, drawn()), ours.scores(y, predictions, drawn())
+    )
+    with pytest.raises(SettingsError, match=r"^surprise needs class probabilities, and these"):
+        score(metric, y, Predictions(predictions.values))
+
+
+def test_the_threshold_of_a_function_is_found_by_trying(project):
+    metric, ours = named(f"{project}:own_f1", BINARY), named("f1", BINARY)
+    for n, slack in ((150, 1e-12), (3000, 0.01)):
+        rng = np.random.default_rng(n)
+        y = (rng.random(n) < 0.2).astype(int)
+        chances = 1 / (1 + np.exp(-(1.5 * y + rng.normal(size=n) - 2)))
+        table = np.column_stack([1 - chances, chances])
+        found = at(metric, y, table, best_threshold(metric, y, table))
+        assert found == pytest.approx(stopping_loss(metric, y)(table))
+        assert found <= stopping_loss(ours, y)(table) + slack
+
+
+def test_a_function_of_the_users_travels_to_another_process(project):
+    metric = named(f"{project}:cost", REGRESSION)
+    there = pickle.loads(pickle.dumps(metric))
+    assert there == metric
+    assert hash(there) == hash(metric)
+
+
+@pytest.mark.parametrize(
+    ("path", "problem", "message"),
+    [
+        (
+            "shop.prices:cost",
+            REGRESSION,
+            "train.metric names 'shop.prices:cost', and there is no module 'shop.prices'."
+            " A file src/shop/prices.py would be 'shop.prices'.",
+        ),
+        (
+            "nowhere.scores:cost",
+            REGRESSION,
+            "train.metric names 'nowhere.scores:cost', and there is no module 'nowhere'."
+            " A file src/nowhere/scores.py would be 'nowhere.scores'.",
+        ),
+        (
+            "shop.scores:profit",
+            REGRESSION,
+            "train.metric names 'shop.scores:profit', and shop.scores has no 'profit'."
+            " Its functions: cost, gain, own_f1, surprise, rmse, wordy, broken.",
+        ),
+        (
+            "shop.scores:RATE",
+            REGRESSION,
+            "train.metric names 'shop.scores:RATE', which is not a function but 3.",
+        ),
+        (
+            "shop.scores:",
+            REGRESSION,
+            "train.metric names 'shop.scores:'; a function of yours is named as"
+            " my_project.scores:cost.",
+        ),
+        (
+            ":cost",
+            REGRESSION,
+            "train.metric names ':cost'; a function of yours is named as my_project.scores:cost.",
+        ),
+        (
+            "shop.scores:surprise",
+            REGRESSION,
+            "train.metric names 'shop.scores:surprise', which needs class probabilities,"
+            " and a regression problem has none.",
+        ),
+        (
+            "shop.scores:rmse",
+            REGRESSION,
+            "train.metric names 'shop.scores:rmse', and rmse is a metric of Ratchet's."
+            " Give the function another name.",
+        ),
+    ],
+)
+def test_a_function_that_can_not_be_used_is_told_why(project, path, problem, message):
+    with pytest.raises(SettingsError) as error:
+        named(path, problem)
+    assert str(error.value) == message
+
+
+def test_a_function_that_returns_no_number_is_told_so(project):
+    metric = named(f"{project}:wordy", REGRESSION)
+    with pytest.raises(SettingsError) as error:
+        score(metric, *QUANTITIES)
+    assert str(error.value) == (
+        "shop.scores:wordy returned 'good', where a metric returns one number."
+    )
+
+
+def test_what_a_function_itself_raises_keeps_its_traceback(project):
+    with pytest.raises(RuntimeError, match=r"^nothing to see$"):
+        score(named(f"{project}:broken", REGRESSION), *QUANTITIES)
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        named("shop.lost:cost", REGRESSION)
+
+
+def test_rows_are_not_repeated_in_part(project):
+    metric = named(f"{project}:cost", REGRESSION)
+    with pytest.raises(SettingsError) as error:
+        stopping_loss(metric, QUANTITIES[0], np.array([0.5, 1, 1]))(QUANTITIES[1].values)
+    assert str(error.value) == (
+        "shop.scores:cost takes no weights, and rows can't be repeated in part."
+    )
+
+
+@every_scorer
+def test_a_scorer_travels_to_another_process(name, problem):
+    metric = named(name, problem)
+    there = pickle.loads(pickle.dumps(metric))
+    assert there == metric
+    assert hash(there) == hash(metric)
+
+
+def test_metrics_load_without_scikit_learn():
+    asked = "import sys, ratchet.metrics; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], cwd=SOURCE, check=False).returncode == 0
+
+
+GUIDE = SOURCE.parent / "docs" / "metrics.md"
+
+
+@pytest.mark.parametrize("problem", ProblemType)
+def test_the_guide_names_what_every_evaluation_reports(problem):
+    row = next(
+        line for line in GUIDE.read_text("utf-8").splitlines() if line.startswith(f"| {problem} |")
+    )
+    assert re.findall("`(.+?)`", row) == known(problem)
+
+
+def test_the_guide_names_what_takes_a_threshold():
+    text = GUIDE.read_text("utf-8").partition("## Thresholds")[2].partition(" judge decisions")[0]
+    takes = {metric.name for metric in catalogue.METRICS if metric.needs_threshold}
+    takes |= {metric.name for metric in catalogue.MORE_DECISIONS if metric.needs_threshold}
+    assert set(re.findall("`(.+?)`", text)) == takes - {"f1"} | {"f<beta>"}
+
+
+def test_the_guides_own_functions_work(project, tmp_path):
+    code = re.findall("```python\n(.+?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    (tmp_path / "shop" / "guide.py").write_text("".join(code))
+    y, values = np.array([10.0, 20.0]), np.array([13.0, 19.0])
+    assert score(named("shop.guide:cost", REGRESSION), y, Predictions(values)) == (3 + 2) / 2
+    profit = named("shop.guide:profit", BINARY)
+    y, predictions = binary([1, 0, 1], [0.4, 0.3, 0.8])
+    assert score(profit, y, predictions) == 30 - 4
+    assert stopping_loss(profit, y)(predictions.probabilities) == -(60 - 8)
+    assert best_threshold(profit, y, predictions.probabilities) == pytest.approx(0.35)

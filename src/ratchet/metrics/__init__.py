@@ -1,0 +1,17 @@
+"""What a score is called, how it is computed, and which way is better."""
+
+from ratchet.metrics.base import Metric, Predictions, Scorer, score
+from ratchet.metrics.catalogue import default, for_problem, named
+from ratchet.metrics.stopping import best_threshold, stopping_loss
+
+__all__ = [
+    "Metric",
+    "Predictions",
+    "Scorer",
+    "best_threshold",
+    "default",
+    "for_problem",
+    "named",
+    "score",
+    "stopping_loss",
+]
