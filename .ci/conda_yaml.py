@@ -20,7 +20,8 @@ def pins() -> list[str]:
     exported = subprocess.run(
         [
             *("uv", "export", "--frozen", "--no-dev", "--no-hashes", "--no-emit-project"),
-            *("--no-annotate", "--no-header"),
+            # Both front doors must search the same families.
+            *("--no-annotate", "--no-header", "--all-extras"),
         ],
         cwd=ROOT,
         check=True,

@@ -3,13 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from scipy import sparse
 
 from ratchet.features import (
     MAX_CODES,
     MAX_ONE_HOT,
     MIN_FREQUENCY,
+    MISSING,
     TEXT_DIMENSIONS,
+    TRUSTED_TYPES,
+    UNSEEN,
     Preparation,
     as_features,
     matrix,
@@ -49,6 +53,8 @@ def dense(values):
     return values.toarray() if sparse.issparse(values) else np.asarray(values)
 
 
+# What models of matrices get; ``FRAME`` and ``RAW`` have tests of their own.
+MATRICES = (Preparation.NATIVE, Preparation.CODES, Preparation.SCALED)
 TREES = (Preparation.NATIVE, Preparation.CODES)
 
 
@@ -136,7 +142,7 @@ def test_a_missing_number_is_told_to_a_linear_model():
     assert values[3, 1] != values[0, 1]
 
 
-@pytest.mark.parametrize("kind", Preparation)
+@pytest.mark.parametrize("kind", MATRICES)
 def test_the_age_of_a_row_is_left_out_when_rows_are_split_by_time(kind):
     when = pd.date_range("2024-01-01 08:00", periods=30, freq="28D")
     frame, schema = table(when=(Kind.DATETIME, when))
@@ -161,7 +167,7 @@ def test_hour_and_weekday_of_a_time_are_features(kind):
     assert got["when_weekday"].tolist() == [1, 4, 7]
 
 
-@pytest.mark.parametrize("kind", Preparation)
+@pytest.mark.parametrize("kind", MATRICES)
 def test_text_becomes_a_few_numbers(kind):
     words = ["red house", "blue boat", "old mill by the river", "new flat", "green garden shed"]
     notes = [f"{words[number % 5]} {words[number % 4]} {number}" for number in range(60)]
@@ -171,7 +177,7 @@ def test_text_becomes_a_few_numbers(kind):
     assert np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("kind", Preparation)
+@pytest.mark.parametrize("kind", MATRICES)
 def test_a_text_column_without_a_value_in_training_is_left_out(kind):
     frame, schema = table(size=(Kind.NUMBER, [1, 2, 3]), note=(Kind.TEXT, [None] * 3))
     transformer, values = fitted(frame, schema, kind)
@@ -180,7 +186,7 @@ def test_a_text_column_without_a_value_in_training_is_left_out(kind):
     assert np.isfinite(transformer.transform(as_features(later, schema))).all()
 
 
-@pytest.mark.parametrize("kind", Preparation)
+@pytest.mark.parametrize("kind", MATRICES)
 @pytest.mark.parametrize("empty", [kind for kind in Kind if kind is not Kind.TEXT])
 def test_a_column_without_a_value_in_training_does_no_harm(kind, empty):
     frame, schema = table(nothing=(empty, [None] * 12), size=(Kind.NUMBER, range(12)))
@@ -195,7 +201,7 @@ def test_a_column_without_a_value_in_training_does_no_harm(kind, empty):
     assert dense(transformer.transform(row)).shape == (1, values.values.shape[1])
 
 
-@pytest.mark.parametrize("kind", Preparation)
+@pytest.mark.parametrize("kind", MATRICES)
 def test_a_row_is_prepared_alike_alone_and_among_others(kind):
     random = np.random.default_rng(1)
     frame, schema = table(
@@ -207,6 +213,68 @@ def test_a_row_is_prepared_alike_alone_and_among_others(kind):
     together = dense(transformer.transform(frame))
     alone = np.vstack([dense(transformer.transform(frame.iloc[[row]])) for row in range(0, 40, 7)])
     np.testing.assert_array_equal(alone, together[::7])
+
+
+def mixed():
+    return table(
+        size=(Kind.NUMBER, [3.0, None, 1e9, 4.0]),
+        town=(Kind.CATEGORY, ["b", "a", None, "b"]),
+        new=(Kind.BOOLEAN, [1, 0, None, 1]),
+        when=(Kind.DATETIME, pd.date_range("2024-01-01", periods=4)),
+        note=(Kind.TEXT, ["old mill", "new flat by the river", None, "red house"]),
+    )
+
+
+@pytest.mark.parametrize("kind", [Preparation.FRAME, Preparation.RAW])
+def test_a_frame_survives_being_saved(kind):
+    frame, schema = mixed()
+    transformer, values = fitted(frame, schema, kind)
+    stored = skops.io.dumps(transformer)
+    assert set(skops.io.get_untrusted_types(data=stored)) <= set(TRUSTED_TYPES)
+    loaded = skops.io.loads(stored, trusted=list(TRUSTED_TYPES))
+    pd.testing.assert_frame_equal(loaded.transform(frame[schema.names]), values.values)
+
+
+def test_raw_columns_are_as_they_were_and_categories_are_marked_where_they_stand():
+    frame, schema = mixed()
+    transformer, values = fitted(frame, schema, Preparation.RAW)
+    pd.testing.assert_frame_equal(values.values, frame)
+    assert values.categorical.tolist() == [False, True, False, False, False]
+    pd.testing.assert_frame_equal(transformer.transform(frame.iloc[[2]]), frame.iloc[[2]])
+
+
+def test_a_raw_text_column_without_a_value_in_training_stays():
+    frame, schema = table(size=(Kind.NUMBER, [1, 2, 3]), note=(Kind.TEXT, [None] * 3))
+    assert list(fitted(frame, schema, Preparation.RAW)[1].values) == ["size", "note"]
+
+
+def test_categories_of_a_frame_are_whole_numbers_and_numbers_keep_their_gaps():
+    frame, schema = mixed()
+    transformer, values = fitted(frame, schema, Preparation.FRAME)
+    got = values.values
+    assert got.dtypes.iloc[0] == "int64"
+    assert got.iloc[:, 0].tolist() == [1, 0, MISSING, 1]
+    assert values.categorical.tolist() == [True] + [False] * (got.shape[1] - 1)
+    assert all(dtype.kind == "f" for dtype in got.dtypes.iloc[1:])
+    np.testing.assert_array_equal(got["number__size"], [3.0, np.nan, 1e9, 4.0])
+    later = transformer.transform(frame.assign(town="elsewhere")[schema.names])
+    assert later.iloc[:, 0].tolist() == [UNSEEN] * 4
+
+
+def test_a_frame_may_have_a_column_named_as_a_part_of_a_time():
+    frame, schema = table(
+        when=(Kind.DATETIME, pd.date_range("2024-01-01", periods=4)),
+        when_hour=(Kind.NUMBER, [1, 2, 3, 4]),
+    )
+    names = list(fitted(frame, schema, Preparation.FRAME)[1].values)
+    assert len(set(names)) == len(names)
+
+
+def test_native_codes_are_bounded_where_labels_are_too_many(monkeypatch):
+    monkeypatch.setattr("ratchet.features.MAX_NATIVE", 10)
+    frame, schema = table(town=(Kind.CATEGORY, [f"label {n % 40}" for n in range(100)]))
+    assert len(np.unique(fitted(frame, schema, Preparation.NATIVE)[1].values)) == 10
+    assert len(np.unique(fitted(frame, schema, Preparation.FRAME)[1].values)) == 40
 
 
 def test_features_take_the_order_and_the_types_of_the_schema():

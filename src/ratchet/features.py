@@ -11,6 +11,7 @@ from ratchet.schema import Kind, Schema
 
 if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
 
 # A label seen less often than this is put with the other rare ones.
 MIN_FREQUENCY = 5
@@ -18,6 +19,12 @@ MIN_FREQUENCY = 5
 MAX_ONE_HOT = 300
 # Histogram boosting keeps a category in one byte and needs one value for "missing".
 MAX_CODES = 254
+# Trees count every label of a column in every node: the codes of so many labels cost more than
+# they tell, and the rarest share one.
+MAX_NATIVE = 10_000
+# Codes of a category that training rows did not hold, and of none.
+UNSEEN = -1
+MISSING = -2
 # Dimensions that a free text column becomes.
 TEXT_DIMENSIONS = 30
 
@@ -45,6 +52,11 @@ class Preparation(StrEnum):
     """As native, with at most ``MAX_CODES`` categories in a column."""
     SCALED = "scaled"
     """Numbers imputed and scaled, categories one-hot, times of day and year as circles."""
+    FRAME = "frame"
+    """As native, in a data frame whose categories are whole numbers: missing and unseen are
+    labels of their own."""
+    RAW = "raw"
+    """The feature columns as they are, in a data frame."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +64,18 @@ class Matrix:
     """A table as a model takes it."""
 
     values: Any
-    """Array or sparse matrix of shape (n_rows, n_outputs)."""
+    """Array, sparse matrix or data frame of shape (n_rows, n_outputs)."""
     categorical: np.ndarray
-    """Boolean mask of shape (n_outputs,): which outputs are codes of categories."""
+    """Boolean mask of shape (n_outputs,): which outputs are categories, as codes or as they are."""
 
 
 def preparation(
-    schema: Schema, kind: Preparation, *, time_ordered: bool = False
-) -> "ColumnTransformer":
+    schema: Schema,
+    kind: Preparation,
+    *,
+    time_ordered: bool = False,
+    pca: float | None = None,
+) -> "ColumnTransformer | Pipeline":
     """Build the unfitted transformer from raw columns to a model's input.
 
     Outputs of category columns come first, so that a model can be told which
@@ -75,9 +91,17 @@ def preparation(
     time_ordered : bool
         Whether rows are split by time. Then the age of a row is left out: in
         test it lies beyond anything that was trained on.
+    pca : float, optional
+        Most principal components that scaled columns are reduced to, as an
+        int; below 1 the share of their variance that the components keep. The
+        other kinds keep their columns: trees gain nothing from it.
     """
     from sklearn.compose import ColumnTransformer
 
+    if kind is Preparation.RAW:
+        return ColumnTransformer(
+            [("raw", "passthrough", schema.names)], verbose_feature_names_out=False
+        ).set_output(transform="pandas")
     scaled = kind is Preparation.SCALED
     # A text column without a value in training has no vocabulary to learn.
     texts = [c.name for c in schema.columns if c.kind is Kind.TEXT and c.distinct]
@@ -87,15 +111,23 @@ def preparation(
         ("datetime", _datetimes(scaled, time_ordered), schema.of_kind(Kind.DATETIME)),
         ("text", _texts(scaled), texts),
     ]
-    return ColumnTransformer(
+    columns = ColumnTransformer(
         [part for part in parts if part[2]], verbose_feature_names_out=False, sparse_threshold=0.3
     )
+    if kind is Preparation.FRAME:
+        # What a time becomes may have the name of another column.
+        columns.verbose_feature_names_out = True
+        columns.set_output(transform="pandas")
+    return _reduced(columns, pca) if scaled and pca is not None else columns
 
 
-def matrix(transformer: "ColumnTransformer", schema: Schema, values: Any) -> Matrix:
+def matrix(transformer: "ColumnTransformer | Pipeline", schema: Schema, values: Any) -> Matrix:
     """Wrap what ``transformer`` gave with the mask of its category codes."""
     mask = np.zeros(values.shape[1], dtype=bool)
-    encoder = transformer.named_transformers_.get("category")
+    if "raw" in getattr(transformer, "named_transformers_", {}):
+        return Matrix(values, np.isin(schema.names, schema.of_kind(Kind.CATEGORY)))
+    # Principal components are no codes.
+    encoder = getattr(transformer, "named_transformers_", {}).get("category")
     if hasattr(encoder, "categories_") and not hasattr(encoder, "drop"):
         mask[: len(schema.of_kind(Kind.CATEGORY))] = True
     return Matrix(values, mask)
@@ -116,11 +148,18 @@ def _categories(kind: Preparation) -> Any:
             max_categories=MAX_ONE_HOT,
             dtype=np.float64,
         )
+    if kind is Preparation.FRAME:
+        return OrdinalEncoder(
+            handle_unknown="use_encoded_value",
+            unknown_value=UNSEEN,
+            encoded_missing_value=MISSING,
+            dtype=np.int64,
+        )
     return OrdinalEncoder(
         handle_unknown="use_encoded_value",
         unknown_value=np.nan,
         encoded_missing_value=np.nan,
-        max_categories=MAX_CODES if kind is Preparation.CODES else None,
+        max_categories=MAX_CODES if kind is Preparation.CODES else MAX_NATIVE,
     )
 
 
@@ -168,3 +207,19 @@ def _texts(scaled: bool) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     return make_pipeline(encoder, StandardScaler())
+
+
+def _reduced(columns: "ColumnTransformer", pca: float) -> "Pipeline":
+    """Follow scaled columns by their principal components."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import Pipeline
+
+    # This solver takes sparse columns too, and draws no random numbers.
+    if pca < 1:
+        return Pipeline([("columns", columns), ("pca", PCA(pca, svd_solver="covariance_eigh"))])
+    # How many columns there are is known once they are fitted, and PCA refuses to give more
+    # components than that; a slice takes what there is.
+    first = ColumnTransformer([("first", "passthrough", slice(0, int(pca)))])
+    whole = PCA(svd_solver="covariance_eigh")
+    return Pipeline([("columns", columns), ("pca", whole), ("first", first)])

@@ -5,13 +5,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, ClassVar
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ratchet.errors import RatchetError
 from ratchet.features import Preparation
 from ratchet.problem import ProblemType
+from ratchet.sources import ENTRY_POINTS
+
+Registered = TypeVar("Registered", bound=Any)
 
 Params = Mapping[str, Any]
 
@@ -91,7 +96,7 @@ class Rows:
     """Prepared rows and their target."""
 
     X: Any
-    """Array or sparse matrix of shape (n_rows, n_outputs)."""
+    """Array, sparse matrix or data frame of shape (n_rows, n_outputs)."""
     y: np.ndarray
     """Class codes or quantities, of shape (n_rows,)."""
     weights: np.ndarray | None = None
@@ -157,10 +162,16 @@ class Backend(ABC):
 
     name: ClassVar[str]
     """Name on the shelf."""
+    problems: ClassVar[frozenset[ProblemType]] = frozenset(
+        problem for problem in ProblemType if problem.has_target
+    )
+    """Problems that it is asked about; clustering only where a backend says so."""
     trusted_types: ClassVar[tuple[str, ...]] = ()
     """Classes in its saved models that skops does not know by itself."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions that a saved model needs beside scikit-learn."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Modules that must be installed; a backend that misses one offers no families."""
 
     def __init__(self, options: Params | None = None) -> None:
         """Take the backend's own section of ``train.backends`` in params.yaml."""
@@ -170,6 +181,11 @@ class Backend(ABC):
     def modules(self) -> tuple[str, ...]:
         """Modules of the user's own that a saved model needs in order to be loaded."""
         return ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Modules that it needs and that are not installed."""
+        return tuple(name for name in self.needs if find_spec(name) is None)
 
     @abstractmethod
     def families(self, task: Task) -> tuple[Family, ...]:
@@ -183,34 +199,50 @@ class Backend(ABC):
 _SHELF: dict[str, type[Backend]] = {}
 
 
-def register(backend: type[Backend]) -> type[Backend]:
+def register(backend: Registered) -> Registered:
     """Put a backend class on the shelf, under its ``name``.
 
     Works as a decorator and as a plain call. Registering the same class
     twice does nothing, so that a module may be imported again.
 
+    Parameters
+    ----------
+    backend : class
+        A ``Backend``, or a class whose ``as_backend`` makes one of it.
+
     Raises
     ------
     RatchetError
-        If the class has no name, or another class has taken it. Replacing a
-        backend silently would change what an old params.yaml means.
+        If the class is no backend or has no name, or another class has taken
+        it. Replacing a backend silently would change what an old params.yaml
+        means.
     """
     name = getattr(backend, "name", None)
     if not name:
-        raise RatchetError(f"{backend.__name__} needs a `name` before it can be registered.")
-    taken = _SHELF.setdefault(name, backend)
-    if taken is not backend:
+        title = getattr(backend, "__name__", repr(backend))
+        raise RatchetError(f"{title} needs a `name` before it can be registered.")
+    made = backend.as_backend() if hasattr(backend, "as_backend") else backend
+    if not (isinstance(made, type) and issubclass(made, Backend)):
+        raise RatchetError(
+            f"{name!r} is no backend: it must be a subclass of Backend or BaseTrainingBackend."
+        )
+    taken = _SHELF.setdefault(name, made)
+    if taken is not made:
         raise RatchetError(f"Backend {name!r} is already registered, by {taken.__name__}.")
     return backend
 
 
 def load(modules: Sequence[str]) -> None:
-    """Import modules that register backends.
+    """Import modules that register backends, and register what other packages offer.
+
+    A package offers a backend by an entry point of the group
+    ``ratchet.backends``, whose value is its class.
 
     Raises
     ------
     RatchetError
-        If one can't be found; what it raises itself keeps its traceback.
+        If a module can't be found, or a package's backend can't be loaded;
+        what a module raises itself keeps its traceback.
     """
     for name in modules:
         try:
@@ -222,11 +254,26 @@ def load(modules: Sequence[str]) -> None:
                 f"train.plugins names {name!r}, and there is no such module."
                 f" A file src/{name}.py beside the package would be one."
             ) from None
+    for point in entry_points(group=ENTRY_POINTS):
+        package = point.dist.name if point.dist else "A package"
+        try:
+            register(point.load())
+        except Exception as error:  # a package of someone else's may fail in any way
+            raise RatchetError(
+                f"{package} offers a backend {point.name!r} that can't be loaded:"
+                f" {type(error).__name__}: {error} Repair or uninstall it."
+            ) from error
 
 
 def available() -> tuple[str, ...]:
     """Names of the registered backends, in order of registration."""
     return tuple(_SHELF)
+
+
+def packages() -> tuple[str, ...]:
+    """Distributions that models of the registered backends need."""
+    named = (name for backend in _SHELF.values() for name in backend.packages)
+    return tuple(dict.fromkeys(["scikit-learn", *named]))
 
 
 def get(name: str, options: Params | None = None) -> Backend:

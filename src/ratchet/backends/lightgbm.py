@@ -1,0 +1,181 @@
+"""Boosted trees of LightGBM, stopped early."""
+
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ratchet.backends.base import (
+    Backend,
+    Choice,
+    Family,
+    Fitted,
+    Integer,
+    Params,
+    Real,
+    Request,
+    Task,
+    register,
+)
+from ratchet.backends.growth import (
+    ABSOLUTE,
+    Watch,
+    as_probabilities,
+    cuda_devices,
+    largest_leaf,
+    threads_for,
+    usual_leaf,
+    with_every_class,
+)
+from ratchet.backends.options import fixed
+from ratchet.features import Preparation
+from ratchet.problem import ProblemType
+
+
+@register
+class LightGBMBackend(Backend):
+    """Gradient boosted trees of LightGBM, with native categories."""
+
+    name: ClassVar[str] = "lightgbm"
+    trusted_types: ClassVar[tuple[str, ...]] = (
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+    )
+    packages: ClassVar[tuple[str, ...]] = ("lightgbm",)
+    needs: ClassVar[tuple[str, ...]] = ("lightgbm",)
+
+    def families(self, task: Task) -> tuple[Family, ...]:
+        """Describe the one family of this backend."""
+        family = Family(
+            "lightgbm",
+            Preparation.NATIVE,
+            starts=_starts(task),
+            space={
+                "learning_rate": Real(0.01, 0.3, log=True),
+                "num_leaves": Integer(4, 255, log=True),
+                "min_child_samples": Integer(1, largest_leaf(task), log=True),
+                "subsample": Real(0.5, 1.0),
+                "colsample_bytree": Real(0.3, 1.0),
+                "reg_lambda": Real(1e-3, 1e2, log=True),
+                "cat_smooth": Real(1.0, 100.0, log=True),
+                "extra_trees": Choice((False, True)),
+            },
+            cost=5.0,
+            rounds="n_estimators",
+        )
+        return () if self.missing else fixed(self, (family,))
+
+    def fit(self, request: Request) -> Fitted:
+        """Boost until the loss on the valid rows stops falling, or for the given rounds."""
+        from lightgbm import LGBMClassifier, LGBMRegressor
+
+        regression = request.task.problem is ProblemType.REGRESSION
+        absolute = regression and request.metric in ABSOLUTE
+        watch = Watch(request, "n_estimators")
+        model = (LGBMRegressor if regression else LGBMClassifier)(
+            **{
+                "subsample_freq": 1,
+                "n_jobs": threads_for(request),
+                "random_state": request.seed,
+                # Sums of gradients must not depend on how many threads add them.
+                "deterministic": True,
+                "force_col_wise": True,
+                "verbosity": -1,
+                **({"objective": "regression_l1"} if absolute else {}),
+                **({"device_type": "cuda"} if request.gpu and _sees_a_device() else {}),
+                **request.params,
+                "n_estimators": watch.cap,
+                "metric": "None",
+            }
+        )
+        valid = request.valid if watch.stops else None
+        train = with_every_class(request.train, request.task.n_classes)
+        model.fit(
+            train.X,
+            train.y,
+            sample_weight=train.weights,
+            eval_X=(valid.X,) if valid else None,
+            eval_y=(valid.y,) if valid else None,
+            eval_metric=_eval_metric(watch, regression) if valid else None,
+            categorical_feature=[int(place) for place in np.flatnonzero(request.categorical)],
+            callbacks=[_callback(watch)],
+        )
+        # What only training needs must not travel with the model.
+        model._evals_result = {}
+        model.set_params(n_estimators=watch.best, n_jobs=1)
+        return watch.fitted(model)
+
+
+def _starts(task: Task) -> tuple[Params, ...]:
+    """Give settings that are far from each other and good on many tables."""
+    leaf = usual_leaf(task)
+    rate = 0.05 if task.n_rows < 100_000 else 0.1
+    usual = {
+        "learning_rate": rate,
+        "num_leaves": 31,
+        "min_child_samples": leaf,
+        "subsample": 0.9,
+        "colsample_bytree": 0.8,
+        "reg_lambda": 1.0,
+        "cat_smooth": 10.0,
+        "extra_trees": False,
+    }
+    return (
+        usual,
+        {**usual, "extra_trees": True, "num_leaves": 64, "colsample_bytree": 1.0},
+        {
+            **usual,
+            "learning_rate": rate * 0.6,
+            "num_leaves": 128,
+            "min_child_samples": 3,
+            "colsample_bytree": 0.6,
+        },
+        {**usual, "num_leaves": 10, "min_child_samples": 2 * leaf},
+        {
+            **usual,
+            "num_leaves": 96,
+            "min_child_samples": 3 * leaf,
+            "colsample_bytree": 0.5,
+            "subsample": 0.7,
+            "reg_lambda": 10.0,
+            "cat_smooth": 50.0,
+        },
+        {**usual, "num_leaves": 200, "extra_trees": True, "min_child_samples": 5},
+    )
+
+
+@cache
+def _sees_a_device() -> bool:
+    """Try whether this build can train on the graphics processor: it tells in no other way."""
+    import lightgbm
+
+    if not cuda_devices():
+        return False
+    X = np.arange(40.0)[:, None]
+    quiet = {"device_type": "cuda", "verbosity": -1, "min_data_in_leaf": 1}
+    try:
+        lightgbm.train(quiet, lightgbm.Dataset(X, X[:, 0], params=quiet), num_boost_round=1)
+    except lightgbm.basic.LightGBMError:
+        return False
+    return True
+
+
+def _eval_metric(watch: Watch, regression: bool) -> Any:
+    def loss(y: np.ndarray, raw: np.ndarray) -> tuple[str, float, bool]:
+        return "loss", watch.tell(raw if regression else as_probabilities(raw)), False
+
+    return loss
+
+
+def _callback(watch: Watch) -> Any:
+    """Make the callback that asks whether to go on."""
+    from lightgbm.callback import CallbackEnv, EarlyStopException
+
+    def ask(env: CallbackEnv) -> None:
+        # Raised in the last round too, the exception is how LightGBM learns the best one.
+        if watch.is_over() or (watch.stops and env.iteration + 1 == env.end_iteration):
+            raise EarlyStopException(watch.best - 1, env.evaluation_result_list or [])
+
+    return ask
