@@ -13,10 +13,18 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from ratchet.features import Preparation, as_features, preparation
-from ratchet.model import ASSEMBLY_TYPES, assemble, decide, predict, predict_codes
+from ratchet.model import (
+    ASSEMBLY_TYPES,
+    Part,
+    as_predictions,
+    assemble,
+    combine,
+    predict,
+    raw_answer,
+)
 from ratchet.problem import ProblemType
 from ratchet.schema import Column, Kind, Schema
 from ratchet.table import encode_target
@@ -200,14 +208,14 @@ def test_one_row_with_everything_missing_gets_an_answer():
 @budget(max_examples=60, deadline=None)
 def test_a_lower_threshold_says_yes_to_no_fewer_rows(positive, threshold):
     probabilities = np.column_stack([1 - np.array(positive), positive])
-    lower, upper = (decide(probabilities, t).values for t in (threshold / 2, threshold))
+    lower, upper = (as_predictions(probabilities, t).values for t in (threshold / 2, threshold))
     assert (lower >= upper).all()
     np.testing.assert_array_equal(upper, np.array(positive) >= threshold)
 
 
 def test_without_a_threshold_the_likeliest_class_is_said_and_the_first_of_two():
     probabilities = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8]])
-    decided = decide(probabilities, None)
+    decided = as_predictions(probabilities, None)
     assert decided.values.tolist() == [1, 0, 2]
     assert decided.probabilities is probabilities
 
@@ -219,7 +227,38 @@ def test_an_estimator_of_codes_is_asked_like_a_whole_model():
     X = transformer.fit_transform(as_features(frame, schema), codes)
     estimator = LogisticRegression().fit(X, codes)
     for threshold in (None, 0.2):
-        bare = predict_codes(estimator, X, schema.problem, threshold)
+        bare = as_predictions(raw_answer(estimator, X, 2), threshold)
         whole = predict(assemble(transformer, estimator, schema, threshold), frame, schema)
         np.testing.assert_array_equal(bare.values, whole.values)
         np.testing.assert_array_equal(bare.probabilities, whole.probabilities)
+
+
+@pytest.mark.parametrize("classes", [(), ("yes", "no"), ("a", "b", "c")])
+def test_models_answer_together_by_their_weights(classes):
+    schema, frame = schema_of(classes), rows(classes)
+    y = encode_target(frame["y"], schema)
+    parts = []
+    for kind, weight in ((Preparation.SCALED, 3.0), (Preparation.SCALED, 1.0)):
+        transformer = preparation(schema, kind)
+        X = transformer.fit_transform(as_features(frame, schema), y)
+        fitted = (LogisticRegression(C=weight) if classes else Ridge(alpha=weight)).fit(X, y)
+        parts += [Part(transformer, fitted, weight), Part(transformer, fitted, weight)]
+    together = combine(parts, schema, None)
+    said = predict(together, frame, schema)
+    alone = [predict(combine([part], schema, None), frame, schema) for part in parts]
+
+    def raw(answer):
+        return answer.values if answer.probabilities is None else answer.probabilities
+
+    expected = np.average([raw(each) for each in alone], axis=0, weights=[3, 3, 1, 1])
+    np.testing.assert_allclose(raw(said), expected)
+    # Two models behind each of two preparations: rows are prepared twice, not four times.
+    assert len(together.estimators_) == 2
+
+
+def test_a_class_that_a_model_has_not_seen_has_no_probability():
+    X, codes = np.arange(6.0)[:, None], np.array([0, 0, 0, 2, 2, 2])
+    said = raw_answer(LogisticRegression().fit(X, codes), X, 3)
+    assert said.shape == (6, 3)
+    assert (said[:, 1] == 0).all()
+    np.testing.assert_allclose(said.sum(axis=1), 1)

@@ -2,34 +2,37 @@
 
 import math
 import time
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hyperopt import Trials, fmin, hp, tpe
 
-from ratchet.backends import Choice, Family, Fitted, Integer, Real
+from ratchet.backends import Choice, Family, Integer, Real
 from ratchet.features import Preparation
 from ratchet.search import STARTUP_TRIALS, Budget, Candidate, Scored, search
 
 
-def family(name, *starts, **space):
-    return Family(name, Preparation.NATIVE, starts=starts or ({},), space=space)
+def family(name, *starts, cost=1.0, **space):
+    return Family(name, Preparation.NATIVE, starts=starts or ({},), space=space, cost=cost)
 
 
 def scored(score, **found):
-    return Scored(score, score / 2, None, Fitted(None, found))
+    return Scored(score, score / 2, params=found)
 
 
-def run(shelf, score, *, trials=20, seconds=None, seed=1, loss=float, on_trial=lambda _: None):
+def run(shelf, score, *, trials=20, seconds=None, seed=1, loss=float, **more):
     """Search with ``score``, which gives a candidate's score or raises."""
+    rules = {name: more.pop(name) for name in ("reserve", "share_of_one", "rungs") if name in more}
     return search(
         [("debug", each) for each in shelf],
         lambda candidate, deadline: scored(score(candidate), **candidate.params),
         loss,
-        Budget(seconds, trials),
+        Budget(seconds, trials, **rules),
         seed,
-        on_trial,
+        **more,
     )
 
 
@@ -103,7 +106,7 @@ def test_proposals_lie_in_the_space_and_have_plain_types(seed):
 
 
 def test_both_ends_of_a_whole_range_are_as_likely_as_what_lies_between():
-    ends = family("ends", {"n": 2}, n=Integer(1, 3))
+    ends = family("ends", {"n": 2, "x": 0.5}, n=Integer(1, 3), x=Real(0, 1))
     counts = np.bincount(
         [
             r.candidate.params["n"]
@@ -159,8 +162,8 @@ def test_every_first_start_comes_before_any_second_and_the_starts_before_any_pro
         family("b", {"x": 3.0}, x=Real(0, 9)),
         family("c", {"x": 4.0}, {"x": 5.0}, {"x": 6.0}, x=Real(0, 9)),
     ]
-    results = run(shelf, lambda c: c.params.get("x", 99), trials=7)
-    assert tried(results) == [
+    results = run(shelf, lambda c: c.params.get("x", 99), trials=8)
+    assert tried(results)[:7] == [
         ("base", {}),
         ("a", {"x": 1.0}),
         ("b", {"x": 3.0}),
@@ -169,17 +172,61 @@ def test_every_first_start_comes_before_any_second_and_the_starts_before_any_pro
         ("c", {"x": 5.0}),
         ("c", {"x": 6.0}),
     ]
+    assert results[7].candidate.params["x"] not in range(1, 7)
 
 
-def test_the_best_family_gets_every_second_proposal_and_the_next_every_fourth():
-    level = {"a": 30.0, "b": 10.0, "c": 20.0}
+def test_the_cheapest_family_starts_and_later_starts_begin_with_the_best_family():
+    shelf = [
+        family("dear", {"x": 1.0}, {"x": 2.0}, cost=9),
+        family("cheap", {"x": 3.0}, {"x": 4.0}, cost=5),
+        family("fair", {"x": 5.0}, {"x": 6.0}, cost=6),
+    ]
+    level = {"dear": 2.0, "cheap": 3.0, "fair": 1.0}
+    names = [r.candidate.family for r in run(shelf, lambda c: level[c.family])]
+    assert names == ["cheap", "fair", "dear", "fair", "dear", "cheap"]
+
+
+def proposals(results, shelf):
+    """Count the proposals of each family after its starts."""
+    counts = {each.name: -len(each.starts) for each in shelf}
+    for result in results:
+        counts[result.candidate.family] += 1
+    return counts
+
+
+def test_the_time_goes_to_families_that_lead_and_the_others_keep_a_turn():
+    level = {"near": 11.0, "first": 10.0, "far": 60.0}
     shelf = [family(name, {"x": 1.0}, x=Real(0, 1)) for name in level]
-    results = run(shelf, lambda c: level[c.family], trials=3 + 16)
-    names = "".join(result.candidate.family for result in results[3:])
-    assert names == "bcbabcbabcbabcba"
+    counts = proposals(run(shelf, lambda c: level[c.family], trials=63), shelf)
+    assert counts["first"] > counts["near"] > counts["far"]
+    assert counts["near"] > 5
 
 
-def test_a_family_that_always_fails_comes_last():
+def test_a_family_that_improves_catches_up():
+    """One family is ahead and stuck, the other gets better with every trial."""
+    shelf = [family(name, {"x": 1.0}, x=Real(0, 1)) for name in ("stuck", "rising")]
+    seen = []
+
+    def score(candidate):
+        seen.append(candidate.family)
+        return 10.0 if candidate.family == "stuck" else 20.0 - seen.count("rising")
+
+    counts = proposals(run(shelf, score, trials=60), shelf)
+    assert counts["rising"] > 1.5 * counts["stuck"]
+
+
+def test_of_two_alike_the_cheaper_family_gets_more_trials_when_time_is_limited():
+    shelf = [family(name, {"x": 1.0}, x=Real(0, 1)) for name in ("slow", "fast")]
+
+    def score(candidate):
+        time.sleep(0.02 if candidate.family == "slow" else 0.002)
+        return 1.0
+
+    counts = proposals(run(shelf, score, trials=10_000, seconds=0.6), shelf)
+    assert counts["fast"] > 3 * counts["slow"]
+
+
+def test_a_family_that_always_fails_is_left_alone():
     shelf = [family(name, {"x": 1.0}, x=Real(0, 1)) for name in ("broken", "fine")]
 
     def score(candidate):
@@ -187,8 +234,14 @@ def test_a_family_that_always_fails_comes_last():
             raise ValueError("broken")
         return 1.0
 
-    names = [result.candidate.family for result in run(shelf, score, trials=10)[2:]]
-    assert names == ["fine", "broken"] * 4
+    names = [result.candidate.family for result in run(shelf, score, trials=10)]
+    assert names == ["broken", *["fine"] * 9]
+
+
+def test_no_candidate_is_tried_twice():
+    few = family("few", {"kind": "a"}, kind=Choice(("a", "b", "c")))
+    results = run([few], lambda _: 1.0, trials=50)
+    assert sorted(r.candidate.params["kind"] for r in results) == ["a", "b", "c"]
 
 
 def test_a_search_without_anything_to_tune_ends_after_the_starts():
@@ -274,10 +327,45 @@ def test_a_budget_of_seconds_ends_the_search():
 
     begun = time.monotonic()
     results = run([BOWL], score, trials=10_000, seconds=0.3)
-    assert 0.3 <= time.monotonic() - begun < 3
+    assert 0.28 <= time.monotonic() - begun < 3
     assert 1 <= len(results) <= 15
-    assert results[-1].elapsed >= 0.3
     assert all(result.elapsed < 0.3 for result in results[:-1])
+
+
+def test_a_fit_that_can_t_be_done_in_time_is_not_begun():
+    shelf = [family("slow", {"x": 1.0}, x=Real(0, 1))]
+    lengths = iter([0.0, *[0.2] * 9])
+
+    def score(candidate):
+        time.sleep(next(lengths))
+        return 1.0
+
+    results = run([family("base"), *shelf], score, trials=100, seconds=0.25)
+    assert [r.candidate.family for r in results] == ["base", "slow"]
+
+
+def test_what_comes_after_the_search_has_its_time_reserved():
+    asked = []
+
+    def reserve(trials):
+        asked.append(len(trials))
+        return 0.2
+
+    begun = time.monotonic()
+    run([BOWL], bowl, trials=10_000, seconds=0.4, reserve=reserve)
+    assert time.monotonic() - begun < 0.38
+    assert asked[-1] > 1
+
+
+def test_one_trial_gets_no_more_than_its_share_of_the_time():
+    seen = []
+
+    def evaluate(candidate, deadline):
+        seen.append(deadline - time.monotonic())
+        return scored(1.0)
+
+    search([("debug", BOWL)], evaluate, float, Budget(100.0, 3, share_of_one=0.25), seed=1)
+    assert all(24 < left <= 25 for left in seen)
 
 
 def test_the_first_candidate_is_tried_even_without_time():
@@ -310,11 +398,12 @@ def test_times_add_up_and_trials_are_told_as_they_end():
 
 def test_a_trial_keeps_what_fitting_found():
     def evaluate(candidate, deadline):
-        return Scored(2.0, 1.0, 0.3, Fitted("the estimator", {"x": 1.0, "rounds": 7}))
+        return Scored(2.0, 1.0, 0.3, {"x": 1.0, "rounds": 7}, (3.0, 2.0), cut_short=True)
 
     [result] = search([("debug", BOWL)], evaluate, float, Budget(None, 1), seed=1)
     assert (result.score, result.train_score, result.threshold) == (2.0, 1.0, 0.3)
     assert result.refit_params == {"x": 1.0, "rounds": 7}
+    assert (result.curve, result.cut_short) == ((3.0, 2.0), True)
     assert result.candidate == Candidate("debug", "bowl", {"x": 3.0, "y": -3.0})
 
 
@@ -332,3 +421,58 @@ def test_a_start_that_leaves_a_setting_at_its_default_does_no_harm():
 def test_a_label_names_the_backend_once():
     assert Candidate("xgboost", "xgboost", {}).label == "xgboost"
     assert Candidate("sklearn", "linear", {}).label == "sklearn/linear"
+
+
+def test_a_candidate_is_first_tried_on_few_rows_and_the_best_third_go_on():
+    rungs = (1 / 9, 1 / 3, 1.0)
+    results = run([BOWL], bowl, trials=40, rungs=rungs)
+    shares = [result.candidate.share for result in results]
+    counts = {share: shares.count(share) for share in rungs}
+    assert counts[1 / 9] > counts[1 / 3] > counts[1.0] > 0
+    for low, high in pairwise(rungs):
+        below = sorted(r.score for r in results if r.candidate.share == low)
+        above = [r.score for r in results if r.candidate.share == high]
+        assert len(above) <= len(below) / 2
+        assert set(above) <= set(below)
+        assert below[0] in above
+
+
+def test_with_few_rows_and_many_the_same_settings_are_two_candidates():
+    one, other = Candidate("b", "f", {"x": 1}), Candidate("b", "f", {"x": 1}, share=0.5)
+    assert one.settings == other.settings
+    assert one.key != other.key
+    assert one.key == Candidate("b", "f", {"x": 1}).key != Candidate("b", "f", {"x": 2}).key
+
+
+@pytest.mark.parametrize("at", [1, 5, 12])
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(at):
+    whole = run([BOWL, MIXED], lambda c: (bowl if "x" in c.params else mixed)(c), trials=20)
+    tried_now = []
+
+    def score(candidate):
+        tried_now.append(candidate)
+        return (bowl if "x" in candidate.params else mixed)(candidate)
+
+    again = run([BOWL, MIXED], score, trials=20, earlier=whole[:at])
+    assert tried(again) == tried(whole)
+    assert [r.score for r in again] == [r.score for r in whole]
+    assert [c.params for c in tried_now] == [r.candidate.params for r in whole[at:]]
+    assert [r.resumed for r in again] == [True] * at + [False] * (20 - at)
+    assert [r.number for r in again] == list(range(20))
+
+
+def test_a_trial_that_would_not_come_up_again_is_kept_all_the_same():
+    [odd] = run([family("gone", {"z": 1})], lambda _: -9.0, trials=1)
+    results = run([BOWL], bowl, trials=3, earlier=[odd])
+    assert [r.candidate.family for r in results] == ["bowl", "bowl", "bowl", "gone"]
+    assert results[-1].leads
+    assert results[-1].resumed
+
+
+def test_the_time_of_an_interrupted_search_counts():
+    earlier = run([BOWL], bowl, trials=4, seconds=50.0)
+    earlier = [*earlier[:-1], replace(earlier[-1], elapsed=49.9)]
+    begun = time.monotonic()
+    results = run([BOWL], bowl, trials=10_000, seconds=50.0, earlier=earlier)
+    assert time.monotonic() - begun < 5
+    assert len(results) > 4

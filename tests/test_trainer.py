@@ -1,6 +1,7 @@
 """Training searches on train, chooses on valid, and fits the leader on both."""
 
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,9 @@ from conftest import tiny_settings, tiny_table
 from debug_backend import on_shelf
 from sklearn.metrics import fbeta_score
 
-from ratchet import backends, metrics
+from ratchet import backends, folds, metrics
 from ratchet.errors import RatchetError, SettingsError
-from ratchet.model import predict
+from ratchet.model import Calibration, predict
 from ratchet.problem import ProblemType
 from ratchet.search import Candidate, TrialResult
 from ratchet.settings import from_mapping
@@ -125,7 +126,7 @@ def test_both_models_are_saved_with_the_trust_and_packages_declared(problem):
 
 
 def test_the_baseline_is_fitted_on_train_and_valid():
-    training, train_rows, valid_rows, schema = trained(train__families=["linear"])
+    training, train_rows, valid_rows, schema = trained(train__families=["ridge"])
     mean = pd.concat([train_rows, valid_rows])["price"].mean()
     said = predict(training.baseline_model, valid_rows, schema).values
     np.testing.assert_allclose(said, mean)
@@ -199,14 +200,17 @@ def test_the_age_of_a_row_is_no_feature_where_rows_are_split_by_time(monkeypatch
 
 def test_a_budget_of_seconds_is_a_deadline_for_each_fit(monkeypatch):
     debug = on_shelf(monkeypatch, *[{"seconds": 0.05, "answer": float(n)} for n in range(50)])
+    begun = time.monotonic()
     training, *_ = trained(
         train__families=["debug"],
-        train__search__budget_seconds=0.3,
+        train__search__budget_seconds=0.4,
         train__search__max_trials=50,
     )
     assert 1 <= len(training.trials) < 10
-    assert len({asked.deadline for asked in debug.requests[:-1]}) == 1
-    assert debug.requests[-1].deadline is None
+    for asked in debug.requests[:-1]:
+        assert begun < asked.deadline < begun + 0.4 + 0.1
+    # No trial may take the turn of all others.
+    assert debug.requests[0].deadline < begun + 0.25
 
 
 def test_a_trial_that_fails_is_kept_and_another_leads(monkeypatch):
@@ -231,7 +235,9 @@ def test_probabilities_that_are_no_numbers_never_lead(monkeypatch, metric):
 
 
 def test_when_every_trial_fails_the_reasons_are_told_once_each(monkeypatch):
-    on_shelf(monkeypatch, {"fail": "no luck"}, {"fail": "no luck"}, {"answer": math.nan})
+    on_shelf(
+        monkeypatch, {"fail": "no luck"}, {"fail": "no luck", "answer": 1.0}, {"answer": math.nan}
+    )
     with pytest.raises(RatchetError) as error:
         trained(train__families=["debug"], train__search__max_trials=3)
     assert str(error.value) == (
@@ -265,8 +271,8 @@ def test_the_best_is_best_in_the_metric_s_own_direction_and_the_earlier_of_two(n
 
 
 def test_a_family_can_be_chosen_by_name():
-    training, *_ = trained(train__families=["linear", "baseline"])
-    assert {trial.candidate.family for trial in training.trials} == {"baseline", "linear"}
+    training, *_ = trained(train__families=["ridge", "baseline"])
+    assert {trial.candidate.family for trial in training.trials} == {"baseline", "ridge"}
     assert training.trials[0].candidate.family == "baseline"
 
 
@@ -282,7 +288,7 @@ def allowed(problem):
     [
         (["liner"], "train.families names liner, which does not fit a regression problem."),
         (
-            ["logistic", "linear", "forest"],
+            ["logistic", "ridge", "forest"],
             "train.families names logistic, forest, which do not fit a regression problem.",
         ),
     ],
@@ -324,7 +330,7 @@ def test_a_threshold_beats_one_half_where_the_score_asks_for_it(monkeypatch):
     on_shelf(monkeypatch, {"answer": 0.3})
     training, _, valid_rows, _ = trained("binary", train__metric="f2", **DEBUG)
     share = (valid_rows["dear"] == "yes").mean()
-    assert training.leader.threshold == 0.3
+    assert 0 < training.leader.threshold == training.threshold <= 0.3
     assert training.leader.score == pytest.approx(5 * share / (1 + 4 * share))
 
 
@@ -369,7 +375,7 @@ def test_the_positive_class_need_not_be_the_last_in_order():
 
 
 def test_trials_are_told_as_they_end():
-    chosen = settings(train__families=["baseline", "linear"])
+    chosen = settings(train__families=["baseline", "ridge"])
     seen = []
     training = train(*parts(chosen), chosen, seen.append)
     assert tuple(seen) == training.trials
@@ -384,3 +390,338 @@ def test_every_core_is_used_unless_said_otherwise(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: None)
     trained(**DEBUG, train__threads=None)
     assert debug.requests[-1].threads == 1
+
+
+FOLDS = {"train__validation": "folds", "train__folds": 4}
+
+
+@pytest.fixture
+def once(monkeypatch):
+    """Deal the rows to folds a single time, however few they are."""
+    monkeypatch.setattr("ratchet.folds.NOISY_ROWS", 0)
+
+
+def test_folds_score_every_row_by_a_model_that_has_not_seen_it(monkeypatch, once):
+    debug = on_shelf(monkeypatch)
+    training, train_rows, valid_rows, _ = trained(**DEBUG, **FOLDS)
+    prices = pd.concat([train_rows, valid_rows])["price"].to_numpy()
+    assert training.n_folds == len(debug.requests) - 1 == 4
+    said = []
+    for asked in debug.requests[:-1]:
+        assert len(asked.train.y) + len(asked.valid.y) == len(prices)
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([asked.train.y, asked.valid.y])), np.sort(prices)
+        )
+        said.append(((asked.train.y.mean() - asked.valid.y) ** 2).sum())
+    assert training.leader.score == pytest.approx(math.sqrt(sum(said) / len(prices)))
+
+
+def test_after_folds_one_model_is_fitted_on_all_rows(once, monkeypatch):
+    debug = on_shelf(monkeypatch)
+    training, train_rows, valid_rows, _ = trained(**DEBUG, **FOLDS)
+    [member] = training.members
+    assert member.refitted
+    prices = pd.concat([train_rows, valid_rows])["price"]
+    np.testing.assert_array_equal(debug.requests[-1].train.y, prices)
+
+
+def test_without_time_for_that_the_models_of_the_folds_answer_together(once, monkeypatch):
+    monkeypatch.setattr("ratchet.bench.Bench.refit_seconds", lambda self, trial: math.inf)
+    training, _, valid_rows, schema = trained(
+        **FOLDS, train__families=["ridge"], train__search__budget_seconds=3.0
+    )
+    [member] = training.members
+    assert not member.refitted
+    assert len(training.model.estimators_) == 4
+    each = np.mean(
+        [model.predict(valid_rows[schema.names]) for model in training.model.estimators_], axis=0
+    )
+    np.testing.assert_allclose(predict(training.model, valid_rows, schema).values, each)
+
+
+def test_a_small_table_is_dealt_to_folds_and_few_rows_more_than_once():
+    training, *_ = trained(train__validation="auto", train__search__max_trials=1)
+    assert training.n_folds == folds.FOLDS * folds.REPEATS
+
+
+def test_a_large_table_has_a_holdout(monkeypatch):
+    monkeypatch.setattr("ratchet.trainer.ROWS_FOR_FOLDS", 119)
+    training, *_ = trained(train__validation="auto", train__search__max_trials=1)
+    assert training.n_folds == 1
+
+
+@pytest.mark.parametrize(("seconds", "n_folds"), [(0.0, 4), (0.15, 1)])
+def test_with_a_time_limit_folds_are_used_where_they_cost_little(
+    monkeypatch, once, seconds, n_folds
+):
+    debug = on_shelf(monkeypatch, {"seconds": seconds})
+    chosen = {"train__validation": "auto", "train__folds": 4, "train__search__budget_seconds": 2.0}
+    training, *_ = trained(**{**DEBUG, **chosen})
+    assert training.n_folds == n_folds
+    if n_folds == 1:  # what was fitted to find out is not fitted again
+        assert len([asked for asked in debug.requests if asked.valid is not None]) == 1
+
+
+def test_rows_of_the_future_are_never_fitted_on():
+    training, *_ = trained(
+        train__validation="folds",
+        train__search__max_trials=1,
+        split__method="time",
+        split__column="sold",
+    )
+    assert training.n_folds == 1
+
+
+def test_groups_stay_whole_in_folds(monkeypatch, once):
+    debug = on_shelf(monkeypatch)
+    chosen = settings(**DEBUG, **FOLDS, split__method="group", split__column="town")
+    train_rows, valid_rows, schema = parts(chosen)
+    groups = np.repeat(np.arange(30), 4)
+    training = train(train_rows, valid_rows, schema, chosen, groups=groups)
+    of_price = dict(zip(pd.concat([train_rows, valid_rows])["price"], groups, strict=True))
+    assert training.n_folds == 4
+    for asked in debug.requests[:-1]:
+        assert not {of_price[y] for y in asked.train.y} & {of_price[y] for y in asked.valid.y}
+
+
+def test_groups_that_nobody_has_named_are_not_parted():
+    chosen = settings(**FOLDS, split__method="group", split__column="town")
+    assert train(*parts(chosen), chosen).n_folds == 1
+
+
+TOGETHER = {"train__families": ["ridge", "random_forest", "lightgbm"], "train__ensemble": "greedy"}
+
+
+@pytest.mark.parametrize("problem", TARGET)
+@pytest.mark.parametrize("validation", ["holdout", "folds"])
+def test_an_ensemble_is_one_model_like_any_other(problem, validation):
+    training, _, valid_rows, schema = trained(
+        problem,
+        rows=300,
+        train__validation=validation,
+        **{
+            **TOGETHER,
+            "train__families": [
+                "logistic" if problem != "regression" else "ridge",
+                "random_forest",
+                "lightgbm",
+            ],
+        },
+    )
+    losses = [training.metric.loss(trial.score) for trial in training.trials]
+    assert training.metric.loss(training.score) <= min(losses) + 1e-12
+    assert sum(member.weight for member in training.members) == pytest.approx(1)
+    loaded = skops.io.loads(skops.io.dumps(training.model), trusted=list(training.trusted_types))
+    one, other = (predict(model, valid_rows, schema) for model in (training.model, loaded))
+    np.testing.assert_array_equal(one.values, other.values)
+    if problem != "regression":
+        np.testing.assert_allclose(one.probabilities.sum(axis=1), 1)
+        assert set(training.model.predict(valid_rows[schema.names])) <= set(schema.classes)
+
+
+def test_the_vote_takes_the_best_alike():
+    training, *_ = trained(
+        rows=200,
+        train__ensemble="voting",
+        train__max_members=2,
+        train__families=["ridge", "random_forest", "lightgbm"],
+        train__search__max_trials=5,
+    )
+    assert [member.weight for member in training.members] == [0.5, 0.5]
+    scores = sorted(trial.score for trial in training.trials)
+    assert sorted(member.trial.score for member in training.members) == scores[:2]
+
+
+def test_no_more_members_than_allowed():
+    training, *_ = trained(rows=300, train__max_members=2, train__search__max_trials=8, **TOGETHER)
+    assert 1 <= len(training.members) <= 2
+
+
+def test_the_constant_answer_is_never_a_member():
+    training, *_ = trained(train__families=["baseline", "ridge"], train__ensemble="greedy")
+    assert {member.trial.candidate.family for member in training.members} == {"ridge"}
+    alone, *_ = trained(train__families=["baseline"], train__ensemble="greedy")
+    assert [member.trial.candidate.family for member in alone.members] == ["baseline"]
+
+
+def test_members_are_weighed_as_they_are_in_the_model(monkeypatch):
+    """Two constants around the mean: the weights must give the mean."""
+    chosen = settings(
+        train__families=["debug"], train__ensemble="greedy", train__search__max_trials=2
+    )
+    train_rows, valid_rows, schema = parts(chosen)
+    mean = float(valid_rows["price"].mean())
+    on_shelf(monkeypatch, {"answer": mean - 10}, {"answer": mean + 30})
+    training = train(train_rows, valid_rows, schema, chosen)
+    assert [member.weight for member in training.members] == pytest.approx([0.75, 0.25], abs=0.02)
+    weights = {m.trial.candidate.params["answer"]: m.weight for m in training.members}
+    said = predict(training.model, valid_rows, schema).values
+    np.testing.assert_allclose(said, sum(answer * w for answer, w in weights.items()))
+
+
+def test_probabilities_are_calibrated_where_that_helps(monkeypatch):
+    """An overconfident model says 0.97 where a third of the rows are positive."""
+    on_shelf(monkeypatch, {"answer": 0.97})
+    training, _, valid_rows, schema = trained("binary", rows=300, **DEBUG)
+    assert training.calibrated
+    raw = training.metric.loss(training.leader.score)
+    assert training.metric.loss(training.score) < raw
+    said = predict(training.model, valid_rows, schema).probabilities
+    assert 0.5 < said[0, 1] < 0.97
+    np.testing.assert_allclose(said.sum(axis=1), 1)
+    loaded = skops.io.loads(
+        skops.io.dumps(training.baseline_model), trusted=list(training.trusted_types)
+    )
+    assert predict(loaded, valid_rows, schema).probabilities is not None
+
+
+def test_a_calibrated_model_is_saved_like_any_other():
+    training, _, valid_rows, schema = trained(
+        "binary", rows=300, train__families=["random_forest"], train__search__max_trials=2
+    )
+    calibrated = Calibration.learn(
+        predict(training.model, valid_rows, schema).probabilities,
+        encode_target(valid_rows["dear"], schema),
+    ).around(training.model)
+    loaded = skops.io.loads(skops.io.dumps(calibrated), trusted=list(training.trusted_types))
+    one, other = (predict(model, valid_rows, schema) for model in (calibrated, loaded))
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    np.testing.assert_array_equal(one.values, other.values)
+
+
+def test_no_map_where_the_user_wants_none_or_the_score_is_of_decisions(monkeypatch):
+    on_shelf(monkeypatch, {"answer": 0.97})
+    assert not trained("binary", rows=300, train__calibrate="never", **DEBUG)[0].calibrated
+    assert not trained("binary", rows=300, train__metric="f1", **DEBUG)[0].calibrated
+
+
+@pytest.mark.parametrize(
+    ("problem", "metric", "choice", "weighted"),
+    [
+        ("multiclass", "balanced_accuracy", "auto", True),
+        ("multiclass", "f1_macro", "auto", True),
+        ("multiclass", "log_loss", "auto", False),
+        ("multiclass", "balanced_accuracy", "none", False),
+        ("binary", "balanced_accuracy", "auto", False),
+        ("binary", "log_loss", "balanced", True),
+    ],
+)
+def test_rare_classes_count_more_where_the_score_counts_them_alike(
+    monkeypatch, problem, metric, choice, weighted
+):
+    debug = on_shelf(monkeypatch, {"answer": 0.4})
+    trained(problem, train__metric=metric, train__class_weight=choice, **DEBUG)
+    for asked in debug.requests:
+        assert (asked.train.weights is not None) is weighted
+        if weighted:
+            sums = np.bincount(asked.train.y, asked.train.weights)
+            # Over all rows each class weighs the same; over a part nearly so.
+            assert sums.max() / sums.min() < 1.6
+
+
+@pytest.mark.parametrize(("device", "allowed"), [("auto", True), ("cpu", False), ("gpu", True)])
+def test_a_graphics_processor_is_used_only_where_the_user_lets_it(monkeypatch, device, allowed):
+    debug = on_shelf(monkeypatch)
+    trained(train__device=device, **DEBUG)
+    assert {asked.gpu for asked in debug.requests} == {allowed}
+
+
+def test_early_stopping_gets_the_loss_of_the_metric_that_was_asked_for(monkeypatch):
+    debug = on_shelf(monkeypatch)
+    trained(train__metric="r2", **DEBUG)
+    tried, refitted = debug.requests
+    assert tried.loss(tried.valid.y) == pytest.approx(-1)
+    assert refitted.loss is None
+
+
+def test_large_tables_are_first_tried_on_a_sample(monkeypatch):
+    monkeypatch.setattr("ratchet.trainer.ROWS_FOR_SAMPLES", 60)
+    monkeypatch.setattr("ratchet.trainer.SMALLEST_SAMPLE", 20)
+    debug = on_shelf(monkeypatch, *[{"answer": float(n)} for n in range(9)])
+    training, train_rows, *_ = trained(train__families=["debug"], train__search__max_trials=12)
+    sizes = [len(asked.train.y) for asked in debug.requests]
+    assert sizes[0] == round(len(train_rows) / 3)
+    assert sizes.count(len(train_rows)) >= 2
+    # What all rows were fitted with is refitted on train and valid.
+    assert sizes[-1] == 120
+    assert training.leader.candidate.share == 1
+
+
+class Memory:
+    """A journal that keeps trials in a list."""
+
+    def __init__(self):
+        self.kept = []
+
+    def trials(self):
+        return tuple(self.kept)
+
+    def keep(self, trial, answer):
+        self.kept.append((trial, answer))
+
+
+@pytest.mark.parametrize("validation", ["holdout", "folds"])
+def test_an_interrupted_training_goes_on_and_ends_as_if_it_had_not_been(monkeypatch, validation):
+    chosen = settings(
+        train__families=["ridge", "random_forest"],
+        train__ensemble="greedy",
+        train__validation=validation,
+        train__search__max_trials=7,
+    )
+    whole = train(*parts(chosen), chosen)
+    journal = Memory()
+
+    def interrupt(trial):
+        if trial.number == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(*parts(chosen), chosen, interrupt, journal=journal)
+    assert len(journal.kept) == 4
+    again = train(*parts(chosen), chosen, journal=journal)
+    assert len(journal.kept) == 7
+    assert told(again) == told(whole)
+    assert [trial.resumed for trial in again.trials] == [True] * 4 + [False] * 3
+    assert again.score == whole.score
+    assert [m.weight for m in again.members] == [m.weight for m in whole.members]
+
+
+def test_a_column_of_noise_changes_no_ranking_much():
+    chosen = settings(
+        train__families=["baseline", "ridge", "random_forest"], train__search__max_trials=3
+    )
+    plain = train(*parts(chosen, rows=600), chosen)
+    table = tiny_table(600)
+    table["noise"] = np.random.default_rng(5).normal(size=600)
+    frame = (prepared := prepare_table(Table(table, (), (600,)), chosen.data, None)).frame
+    noisy = train(frame.iloc[:400], frame.iloc[400:], prepared.schema, chosen)
+    assert noisy.baseline.score == plain.baseline.score
+    assert max(trial.score for trial in noisy.trials) == noisy.baseline.score
+    for one, other in zip(plain.trials, noisy.trials, strict=True):
+        assert other.candidate.family == one.candidate.family
+        assert other.score == pytest.approx(one.score, rel=0.1)
+
+
+@pytest.mark.parametrize("families", [None, ["random_forest"]])
+def test_the_budget_is_kept_with_everything_included(families):
+    begun = time.monotonic()
+    training, *_ = trained(
+        rows=2000,
+        train__families=families,
+        train__validation="auto",
+        train__ensemble="greedy",
+        train__search__budget_seconds=8.0,
+        train__search__max_trials=10_000,
+    )
+    spent = time.monotonic() - begun
+    assert len(training.trials) > 3
+    assert spent < 8 * 1.25  # the suite runs on busy cores: benchmarks/quality has the promise
+
+
+def test_options_of_an_unknown_backend_are_told():
+    with pytest.raises(SettingsError) as error:
+        trained(train__backends={"forest": {"trees": 3}})
+    assert str(error.value) == (
+        "train.backends has options for forest, which is not registered."
+        f" Registered: {', '.join(sorted(backends.available()))}."
+    )

@@ -1,5 +1,6 @@
 """Write a file or a folder whole or not at all."""
 
+import io
 import json
 import math
 import os
@@ -8,9 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratchet.errors import RatchetError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextmanager
@@ -42,7 +46,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` through a temporary name, flushed to the disk.
+    """Write ``text`` to ``path`` as UTF-8, like ``write_bytes``."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_array(path: Path, array: "np.ndarray") -> None:
+    """Write an array of numbers in NumPy's format, like ``write_bytes``."""
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    write_bytes(path, stream.getvalue())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` through a temporary name, flushed to the disk.
 
     Raises
     ------
@@ -53,8 +71,8 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)

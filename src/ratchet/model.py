@@ -1,10 +1,13 @@
 """The one scikit-learn object that is logged: put together from its parts, asked, and saved."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ratchet.errors import DataError
 from ratchet.features import TRUSTED_TYPES, as_features
 from ratchet.metrics import Predictions
 from ratchet.problem import ProblemType
@@ -19,6 +22,11 @@ PACKAGES = ("scikit-learn", "skops", "skrub", "pandas", "numpy")
 
 ASSEMBLY_TYPES = (
     *TRUSTED_TYPES,
+    "sklearn.calibration.CalibratedClassifierCV",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.ensemble._voting.VotingClassifier",
+    "sklearn.ensemble._voting.VotingRegressor",
     "sklearn.frozen._frozen.FrozenEstimator",
     "sklearn.model_selection._classification_threshold.FixedThresholdClassifier",
     "sklearn.utils._bunch.Bunch",
@@ -26,36 +34,81 @@ ASSEMBLY_TYPES = (
 """Classes in every saved model that skops does not know by itself."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """One fitted model of several that answer together."""
+
+    transformer: "ColumnTransformer"
+    """Fitted preparation."""
+    estimator: Any
+    """Fitted on what the preparation gives, with class codes 0 to K-1."""
+    weight: float
+    """Its share in the answer, before they are made to add up to 1."""
+
+
 def assemble(
     transformer: "ColumnTransformer", estimator: Any, schema: Schema, threshold: float | None
 ) -> "BaseEstimator":
-    """Put a fitted preparation and a fitted estimator together.
+    """Put a fitted preparation and a fitted estimator together; see ``combine``."""
+    return combine([Part(transformer, estimator, 1.0)], schema, threshold)
+
+
+def combine(
+    parts: Sequence[Part],
+    schema: Schema,
+    threshold: float | None,
+    calibration: "Calibration | None" = None,
+) -> "BaseEstimator":
+    """Put fitted models together to one that answers with their weighted mean.
 
     The result takes raw columns and answers with quantities or with the
     target's own labels. It holds classes of scikit-learn only, so that it can
-    be loaded where this project is not installed.
+    be loaded where this project is not installed. Models that share a
+    preparation are put behind one, so that rows are prepared once for them.
 
     Parameters
     ----------
-    transformer : ColumnTransformer
-        Fitted preparation.
-    estimator : estimator
-        Fitted on what the preparation gives, with class codes 0 to K-1.
+    parts : sequence of Part
+        At least one.
     schema : Schema
         The feature columns and the class labels.
     threshold : float or None
         Probability above which the positive class is said; None means one half.
         Labels that are fractions can't have one.
+    calibration : Calibration, optional
+        Maps the mean of the probabilities to frequencies.
     """
     from sklearn.pipeline import Pipeline
 
-    pipeline = Pipeline([("prepare", transformer), ("model", estimator)])
-    if schema.problem is ProblemType.REGRESSION:
-        return pipeline
-    labelled = _labelled(pipeline, np.array(schema.classes))
+    shared: dict[int, list[Part]] = {}
+    for part in parts:
+        shared.setdefault(id(part.transformer), []).append(part)
+    classes = len(schema.classes)
+    pipelines = [
+        Pipeline(
+            [
+                ("prepare", group[0].transformer),
+                (
+                    "model",
+                    _vote([(p.estimator, p.weight) for p in group], np.arange(classes))
+                    if len(group) > 1
+                    else group[0].estimator,
+                ),
+            ]
+        )
+        for group in shared.values()
+    ]
+    weights = [sum(part.weight for part in group) for group in shared.values()]
+    if not schema.problem.is_classification:
+        if len(pipelines) == 1:
+            return pipelines[0]
+        return _vote(list(zip(pipelines, weights, strict=True)), np.arange(0))
+    model = _vote(list(zip(pipelines, weights, strict=True)), np.array(schema.classes))
+    if calibration is not None:
+        model = calibration.around(model)
     if threshold is None:
-        return labelled
-    return _with_threshold(labelled, schema, threshold)
+        return model
+    return _with_threshold(model, schema, threshold)
 
 
 def predict(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
@@ -64,12 +117,23 @@ def predict(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
     Returns
     -------
     Predictions
-        With class codes in the order of ``schema.classes``, or quantities.
+        With class codes in the order of ``schema.classes``, quantities, or numbers of
+        clusters.
+
+    Raises
+    ------
+    DataError
+        If clusters were asked for, and the model answers with something else.
     """
     features = as_features(frame, schema)
     answers = model.predict(features)
     if schema.problem is ProblemType.REGRESSION:
         return Predictions(np.asarray(answers, dtype=np.float64), None)
+    if not schema.problem.has_target:
+        numbers = np.asarray(answers)
+        if numbers.dtype.kind not in "iu":
+            raise DataError(f"The model answers {answers[0]!r}, which is no number of a cluster.")
+        return Predictions(numbers.astype(np.int64), None)
     codes = pd.Index(schema.classes).get_indexer(pd.Index(answers))
     if not hasattr(model, "predict_proba"):  # a model of another library, in MLflow's wrapper
         return Predictions(codes, None)
@@ -77,32 +141,121 @@ def predict(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
     return Predictions(codes, np.asarray(model.predict_proba(features))[:, order])
 
 
-def predict_codes(
-    estimator: Any, X: Any, problem: ProblemType, threshold: float | None = None
-) -> Predictions:
-    """Ask an estimator that works on prepared rows and class codes."""
-    if problem is ProblemType.REGRESSION:
-        return Predictions(np.asarray(estimator.predict(X), dtype=np.float64), None)
-    return decide(np.asarray(estimator.predict_proba(X), dtype=np.float64), threshold)
+def raw_answer(estimator: Any, X: Any, n_classes: int) -> np.ndarray:
+    """Ask an estimator that works on prepared rows and class codes.
+
+    Returns
+    -------
+    np.ndarray
+        Quantities of shape (n,), or probabilities of shape (n, n_classes); a
+        class that was not in the rows it was fitted on has probability 0.
+    """
+    if not n_classes:
+        return np.asarray(estimator.predict(X), dtype=np.float64).reshape(-1)
+    said = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+    if said.shape[1] == n_classes:
+        return said
+    full = np.zeros((len(said), n_classes))
+    full[:, np.asarray(estimator.classes_, dtype=np.int64)] = said
+    return full
 
 
-def decide(probabilities: np.ndarray, threshold: float | None) -> Predictions:
-    """Turn probabilities of shape (n, K) into class codes."""
+def as_predictions(raw: np.ndarray, threshold: float | None = None) -> Predictions:
+    """Turn quantities of shape (n,) or probabilities of shape (n, K) into predictions."""
+    if raw.ndim == 1:
+        return Predictions(raw, None)
     if threshold is None:
-        return Predictions(probabilities.argmax(axis=1), probabilities)
-    return Predictions((probabilities[:, 1] >= threshold).astype(np.int64), probabilities)
+        return Predictions(raw.argmax(axis=1), raw)
+    return Predictions((raw[:, 1] >= threshold).astype(np.int64), raw)
 
 
-def _labelled(pipeline: Any, labels: np.ndarray) -> Any:
-    """Make a model of codes answer with labels; a vote of one does that."""
-    from sklearn.ensemble import VotingClassifier
+@dataclass(frozen=True)
+class Calibration:
+    """A map from probabilities to frequencies, learned on rows that no model was fitted on."""
+
+    fitted: Any
+    """scikit-learn's calibrated classifier around a stand-in that says what it is given."""
+
+    @classmethod
+    def learn(cls, raw: np.ndarray, y: np.ndarray) -> "Calibration":
+        """Find the temperature at which the probabilities of shape (n, K) fit class codes best.
+
+        References
+        ----------
+        Guo, C., Pleiss, G., Sun, Y. and Weinberger, K. Q. (2017). On Calibration
+        of Modern Neural Networks. ICML 34.
+        """
+        from sklearn.calibration import CalibratedClassifierCV
+        from sklearn.frozen import FrozenEstimator
+
+        stand_in = FrozenEstimator(_stand_in(np.arange(raw.shape[1])))
+        everything = np.arange(len(raw))
+        # No model is fitted here, so that no rows need be held out from it.
+        fitted = CalibratedClassifierCV(
+            stand_in, method="temperature", cv=[(everything, everything)], ensemble=False
+        )
+        return cls(fitted.fit(raw, y))
+
+    def apply(self, raw: np.ndarray) -> np.ndarray:
+        """Map probabilities of shape (n, K)."""
+        return np.asarray(self.fitted.predict_proba(raw))
+
+    def around(self, model: Any) -> Any:
+        """Give the model with the map behind it."""
+        from copy import deepcopy
+
+        from sklearn.frozen import FrozenEstimator
+
+        calibrated = deepcopy(self.fitted)
+        frozen = FrozenEstimator(model)
+        calibrated.estimator = frozen
+        calibrated.classes_ = model.classes_
+        for each in calibrated.calibrated_classifiers_:
+            each.estimator = frozen
+            each.classes = model.classes_
+        return calibrated
+
+
+def _stand_in(classes: np.ndarray) -> Any:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Said(ClassifierMixin, BaseEstimator):
+        """Says the probabilities that it is given as its features."""
+
+        def __init__(self) -> None:
+            self.classes_ = classes
+
+        def fit(self, X: np.ndarray, y: np.ndarray) -> "Said":
+            return self
+
+        def predict(self, X: np.ndarray) -> np.ndarray:
+            return self.classes_[X.argmax(axis=1)]
+
+        def predict_proba(self, X: np.ndarray) -> np.ndarray:
+            return X
+
+    return Said()
+
+
+def _vote(members: Sequence[tuple[Any, float]], classes: np.ndarray) -> Any:
+    """Average fitted estimators; without classes they say quantities.
+
+    A vote of one turns class codes into labels.
+    """
+    from sklearn.ensemble import VotingClassifier, VotingRegressor
     from sklearn.preprocessing import LabelEncoder
 
-    vote = VotingClassifier([("leader", pipeline)], voting="soft")
-    vote.estimators_ = [pipeline]
-    vote.le_ = LabelEncoder()
-    vote.le_.classes_ = labels
-    vote.classes_ = labels
+    named = [(f"m{place}", estimator) for place, (estimator, _) in enumerate(members)]
+    total = sum(weight for _, weight in members)
+    weights = None if len(members) == 1 else [weight / total for _, weight in members]
+    if not len(classes):
+        vote = VotingRegressor(named, weights=weights)
+    else:
+        vote = VotingClassifier(named, voting="soft", weights=weights)
+        vote.le_ = LabelEncoder()
+        vote.le_.classes_ = classes
+        vote.classes_ = classes
+    vote.estimators_ = [estimator for _, estimator in named]
     return vote
 
 

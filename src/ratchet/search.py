@@ -1,9 +1,12 @@
 """Search over model families: known good settings first, then hyperopt, under one budget."""
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,20 @@ from hyperopt import JOB_STATE_DONE, STATUS_FAIL, STATUS_OK, Trials, hp, space_e
 from hyperopt.base import Domain
 from hyperopt.fmin import generate_trials_to_calculate
 
-from ratchet.backends import Choice, Dimension, Family, Fitted, Integer, Params, Real
+from ratchet.backends import Choice, Dimension, Family, Integer, Params, Real
 
 # Random draws of a family before TPE trusts what it has seen.
 STARTUP_TRIALS = 8
+# One in so many candidates that were tried on few rows goes on to more.
+REDUCTION = 3
+# A fit that is likely to need more than this many times what is left of the budget isn't begun.
+MAX_OVERRUN = 2.0
+# How much dearer the next start is of a family whose best is as bad as the worst of all.
+PRICE_OF_LAG = 10.0
+# What a family that has not improved yet is taken to gain, as a share of what the trials differ by.
+LITTLE = 0.05
+# Proposals of a family in a row that were tried before: its space is taken to be used up.
+MAX_REPEATS = 20
 
 
 @dataclass(frozen=True)
@@ -27,11 +40,25 @@ class Candidate:
     """Name of the family."""
     params: Params
     """Hyperparameters."""
+    share: float = 1.0
+    """Share of the training rows that it is fitted on."""
 
     @property
     def label(self) -> str:
         """Short name for people, e.g. ``"xgboost"`` or ``"sklearn/linear"``."""
         return self.family if self.family == self.backend else f"{self.backend}/{self.family}"
+
+    @property
+    def settings(self) -> str:
+        """What it is without the share of the rows, as text that equals for equal candidates."""
+        return json.dumps(
+            [self.backend, self.family, dict(self.params)], sort_keys=True, default=repr
+        )
+
+    @property
+    def key(self) -> str:
+        """A digest that names the candidate."""
+        return hashlib.sha256(f"{self.settings} {self.share!r}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -39,13 +66,17 @@ class Scored:
     """What fitting a candidate gave."""
 
     score: float
-    """Score on the validation rows, in the metric's own direction."""
+    """Score on the rows it was not fitted on, in the metric's own direction."""
     train_score: float
-    """Score on the rows it was trained on."""
-    threshold: float | None
+    """Score on rows it was fitted on."""
+    threshold: float | None = None
     """Probability above which the positive class is said; None where no one decides."""
-    fitted: Fitted
-    """The model, and how to make it again."""
+    params: Params = field(default_factory=dict)
+    """The hyperparameters with what early stopping found."""
+    curve: tuple[float, ...] = ()
+    """Loss after each round, as far as the library tells."""
+    cut_short: bool = False
+    """Whether the deadline ended a fit before it was done."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +90,7 @@ class TrialResult:
     score: float
     """Score on the validation rows; NaN when the trial failed."""
     train_score: float
-    """Score on the rows it was trained on; NaN when the trial failed."""
+    """Score on rows it was trained on; NaN when the trial failed."""
     seconds: float
     """Wall-clock time it took."""
     elapsed: float
@@ -72,6 +103,12 @@ class TrialResult:
     """Probability above which the positive class is said."""
     refit_params: Params | None = None
     """The hyperparameters with what early stopping found."""
+    curve: tuple[float, ...] = ()
+    """Loss after each round, as far as the library tells."""
+    cut_short: bool = False
+    """Whether the deadline ended a fit before it was done."""
+    resumed: bool = False
+    """Whether it was made by an earlier run that was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +119,13 @@ class Budget:
     """Wall-clock limit in seconds; None for no limit."""
     max_trials: int
     """Most trials."""
+    reserve: Callable[[Sequence[TrialResult]], float] = lambda _: 0.0
+    """Seconds at the end that belong to what comes after the search, given the trials so far."""
+    share_of_one: float = 1.0
+    """Largest share of the time that one trial may take."""
+    rungs: tuple[float, ...] = (1.0,)
+    """Shares of the training rows, rising to 1: a candidate is first tried on the first, and the
+    best third go on to the next."""
 
 
 def search(
@@ -91,20 +135,25 @@ def search(
     budget: Budget,
     seed: int,
     on_trial: Callable[[TrialResult], None] = lambda _: None,
+    earlier: Sequence[TrialResult] = (),
 ) -> tuple[TrialResult, ...]:
     """Try candidates until the budget is spent.
 
-    The starts of every family come first, each family's first before any
-    family's second. Then TPE (Bergstra et al. 2011, "Algorithms for
-    hyper-parameter optimization") proposes for one family at a time: the best
-    family gets every second proposal, the next best every fourth, and so on.
-    That order depends on the scores only, so that a search whose budget is a
-    number of trials is the same on every machine.
+    The portfolio comes first: the starts of every family, the cheapest first;
+    a family's later starts come the sooner, the better its earlier ones did. Then
+    TPE (Bergstra et al. 2011) proposes for one family at a time: the one that
+    is expected to find something better soonest, given how its trials have
+    improved and what they cost (Wang et al. 2021). With a limit in seconds the
+    cost of a trial is its seconds; without one every trial costs the same, so
+    that the search is the same on every machine.
+
+    With several rungs a candidate is tried on few rows first, and goes on
+    when it is in the best third of those tried on as many (Li et al. 2020).
 
     Parameters
     ----------
     shelf : sequence of (str, Family)
-        Names of backends with a family each, the cheapest first.
+        Names of backends with a family each.
     evaluate : callable
         Fits and scores a candidate, ending at the given ``time.monotonic()``.
         Whatever it raises makes a failed trial, which keeps the reason.
@@ -116,92 +165,231 @@ def search(
         Seed of the proposals.
     on_trial : callable
         Is told of every trial as it ends.
+    earlier : sequence of TrialResult
+        Trials of an interrupted search, in their order. They are taken as
+        they are: none is done again, and their time counts.
 
     Returns
     -------
     tuple of TrialResult
         In the order they were tried.
+
+    References
+    ----------
+    Bergstra, J., Bardenet, R., Bengio, Y. and Kégl, B. (2011). Algorithms for
+    Hyper-Parameter Optimization. NeurIPS 24.
+
+    Li, L. et al. (2020). A System for Massively Parallel Hyperparameter
+    Tuning. MLSys 3.
+
+    Wang, C., Wu, Q., Weimer, M. and Zhu, E. (2021). FLAML: A Fast and
+    Lightweight AutoML Library. MLSys 3.
     """
-    started = time.monotonic()
-    deadline = None if budget.seconds is None else started + budget.seconds
-    proposers = {
-        family.name: _Proposer(family, _seed_of(seed, place))
-        for place, (_, family) in enumerate(shelf)
-        if family.space
-    }
-    backend_of = {family.name: backend for backend, family in shelf}
-    results: list[TrialResult] = []
-    for name, params in _order(shelf, proposers, results, loss):
-        out_of_time = deadline is not None and time.monotonic() >= deadline
-        if len(results) >= budget.max_trials or (results and out_of_time):
-            break
-        candidate = Candidate(backend_of[name], name, params)
-        result = _try(candidate, evaluate, deadline, number=len(results), started=started)
-        before = min((loss(r.score) for r in results if not r.error), default=math.inf)
-        result = replace(result, leads=not result.error and loss(result.score) < before)
-        results.append(result)
-        if name in proposers:
-            proposers[name].tell(params, math.inf if result.error else loss(result.score))
-        on_trial(result)
-    return tuple(results)
+    return _Search(shelf, evaluate, loss, budget, seed, on_trial, earlier).run()
 
 
-def _order(
-    shelf: Sequence[tuple[str, Family]],
-    proposers: Mapping[str, "_Proposer"],
-    results: Sequence[TrialResult],
-    loss: Callable[[float], float],
-) -> Iterator[tuple[str, Params]]:
-    """Yield what to try next; ``results`` grows between two steps."""
-    for depth in range(max(len(family.starts) for _, family in shelf)):
-        for _, family in shelf:
-            if depth < len(family.starts):
-                yield family.name, dict(family.starts[depth])
-    turn = 0
-    while proposers:
-        turn += 1
-        best = {
-            name: min(
-                (loss(r.score) for r in results if r.candidate.family == name and not r.error),
-                default=math.inf,
-            )
-            for name in proposers
+class _Search:
+    """The state of one search."""
+
+    def __init__(
+        self,
+        shelf: Sequence[tuple[str, Family]],
+        evaluate: Callable[[Candidate, float | None], Scored],
+        loss: Callable[[float], float],
+        budget: Budget,
+        seed: int,
+        on_trial: Callable[[TrialResult], None],
+        earlier: Sequence[TrialResult],
+    ) -> None:
+        self._families = [family for _, family in sorted(shelf, key=lambda pair: pair[1].cost)]
+        self._backend_of = {family.name: backend for backend, family in shelf}
+        self._proposers = {
+            family.name: _Proposer(family, _seed_of(seed, place))
+            for place, (_, family) in enumerate(shelf)
+            if family.space
         }
-        ranked = sorted(proposers, key=lambda name: best[name])
-        # The number of times that 2 divides the turn: 0, 1, 0, 2, 0, 1, 0, 3, …
-        rank = min((turn & -turn).bit_length() - 1, len(ranked) - 1)
-        yield ranked[rank], proposers[ranked[rank]].ask()
+        self._evaluate = evaluate
+        self._score_loss = loss
+        self._budget = budget
+        self._on_trial = on_trial
+        self._earlier = {trial.candidate.key: trial for trial in earlier}
+        self._results: list[TrialResult] = []
+        self._costs = {family.name: family.cost for _, family in shelf}
+        self._n_starts = dict.fromkeys(self._costs, 0)
+        self._seen: set[str] = set()
+        spent = max((trial.elapsed for trial in earlier), default=0.0)
+        self._started = time.monotonic() - spent
 
+    def run(self) -> tuple[TrialResult, ...]:
+        for candidate in self._order():
+            known = self._earlier.pop(candidate.key, None)
+            if known is None and self._results and self._is_over():
+                break
+            self._add(known, candidate)
+            if len(self._results) >= self._budget.max_trials:
+                break
+        # Those that the order didn't come to again, since times decide it too.
+        for known in self._earlier.values():
+            self._add(known, known.candidate)
+        return tuple(self._results)
 
-def _try(
-    candidate: Candidate,
-    evaluate: Callable[[Candidate, float | None], Scored],
-    deadline: float | None,
-    *,
-    number: int,
-    started: float,
-) -> TrialResult:
-    begun = time.monotonic()
+    def _add(self, known: TrialResult | None, candidate: Candidate) -> None:
+        result = (
+            self._try(candidate)
+            if known is None
+            else replace(known, candidate=candidate, resumed=True)
+        )
+        before = min((self._loss(r) for r in self._results), default=math.inf)
+        result = replace(result, number=len(self._results), leads=bool(self._loss(result) < before))
+        self._results.append(result)
+        self._seen.add(candidate.key)
+        proposer = self._proposers.get(candidate.family)
+        if proposer and candidate.share == self._budget.rungs[0]:
+            proposer.tell(candidate.params, self._loss(result))
+        self._on_trial(result)
 
-    def result(score: float, train_score: float, **more: Any) -> TrialResult:
+    def _loss(self, result: TrialResult) -> float:
+        return math.inf if result.error else self._score_loss(result.score)
+
+    def _is_over(self) -> bool:
+        deadline = self._deadline()
+        return deadline is not None and time.monotonic() >= deadline
+
+    def _deadline(self) -> float | None:
+        if self._budget.seconds is None:
+            return None
+        return self._started + self._budget.seconds - self._budget.reserve(self._results)
+
+    def _fits_in(self, family: str, share: float) -> bool:
+        """Tell whether a fit of the family is likely to be of use in the time that is left."""
+        deadline = self._deadline()
+        if deadline is None:
+            return True
+        known = [r.seconds / r.candidate.share for r in self._of(family) if not r.error]
+        if not known:
+            return True
+        return float(np.median(known)) * share <= MAX_OVERRUN * (deadline - time.monotonic())
+
+    def _of(self, family: str) -> Iterator[TrialResult]:
+        return (r for r in self._results if r.candidate.family == family)
+
+    def _order(self) -> Iterator[Candidate]:
+        """Yield what to try next; the results grow between two steps."""
+        for family, params in self._proposals():
+            candidate = self._candidate(family, params, self._budget.rungs[0])
+            if candidate.key in self._seen:
+                continue
+            if self._fits_in(family, candidate.share) or candidate.key in self._earlier:
+                yield candidate
+            while (better := self._promoted()) is not None:
+                yield better
+
+    def _candidate(self, family: str, params: Params, share: float) -> Candidate:
+        return Candidate(self._backend_of[family], family, params, share)
+
+    def _promoted(self) -> Candidate | None:
+        """Find the best candidate that has earned more rows and fits into the time."""
+        rungs = self._budget.rungs
+        for low, high in reversed(list(pairwise(rungs))):
+            tried = sorted((r for r in self._results if r.candidate.share == low), key=self._loss)
+            for result in tried[: len(tried) // REDUCTION]:
+                better = replace(result.candidate, share=high)
+                open_ = better.key not in self._seen and not result.error
+                if open_ and self._fits_in(better.family, high):
+                    return better
+        return None
+
+    def _proposals(self) -> Iterator[tuple[str, Params]]:
+        waiting = {family.name: list(family.starts) for family in self._families}
+        while any(waiting.values()):
+            name = min((name for name in waiting if waiting[name]), key=self._price_of_start)
+            yield name, dict(waiting[name].pop(0))
+            self._n_starts[name] += 1
+        repeats = dict.fromkeys(self._proposers, 0)
+        while repeats:
+            if self._is_over():  # no family may fit into what is left
+                return
+            name = min(repeats, key=self._cost_of_improvement)
+            params = self._proposers[name].ask()
+            new = self._candidate(name, params, self._budget.rungs[0]).key not in self._seen
+            repeats[name] = 0 if new else repeats[name] + 1
+            yield name, params
+            if repeats[name] >= MAX_REPEATS or not self._fits_in(name, self._budget.rungs[0]):
+                del repeats[name]
+
+    def _price_of_start(self, name: str) -> float:
+        """Weigh what a family's next start costs against how far it lags behind.
+
+        The first start is priced by its cost alone; a later one is dearer the
+        more starts there were before it, and the worse they did.
+        """
+        tried = self._n_starts[name]
+        price = self._costs[name] * (tried + 1)
+        finite = [loss for loss in map(self._loss, self._results) if math.isfinite(loss)]
+        if not tried or not finite or max(finite) == min(finite):
+            return price
+        lag = min((self._best(name) - min(finite)) / (max(finite) - min(finite)), 1.0)
+        return price * (1 + PRICE_OF_LAG * lag)
+
+    def _best(self, family: str) -> float:
+        return min(map(self._loss, self._of(family)), default=math.inf)
+
+    def _cost_of_improvement(self, family: str) -> tuple[float, float]:
+        """Estimate what it costs until the family finds something better than all others.
+
+        It must first catch up with the best of all at the speed at which it has
+        improved so far, and then find something new, which takes at least as
+        long as it did the last time. One that has not improved yet is taken to
+        gain a little of what all families differ by. Of two that cost as much
+        the better comes first.
+        """
+        spent = since = last = 0.0
+        losses: list[float] = []
+        for result in self._of(family):
+            # Without a limit in seconds the choice must not depend on the machine.
+            cost = 1.0 if self._budget.seconds is None else result.seconds
+            spent += cost
+            since += cost
+            if self._loss(result) < min(losses, default=math.inf):
+                last, since = since, 0.0
+            losses.append(self._loss(result))
+        best = min(losses, default=math.inf)
+        if math.isinf(best):
+            return math.inf, spent
+        finite = [loss for loss in map(self._loss, self._results) if math.isfinite(loss)]
+        gap = best - min(self._best(name) for name in self._proposers)
+        gained = next(loss for loss in losses if math.isfinite(loss)) - best
+        gained = max(gained, LITTLE * (max(finite) - min(finite)))
+        return max(last, since, gap * spent / gained if gap > 0 else 0.0), best
+
+    def _try(self, candidate: Candidate) -> TrialResult:
+        begun = time.monotonic()
+        deadline = self._deadline()
+        if deadline is not None and self._budget.seconds is not None:
+            deadline = min(deadline, begun + self._budget.share_of_one * self._budget.seconds)
+        error: str | None = None
+        scored = Scored(math.nan, math.nan)
+        try:
+            scored = self._evaluate(candidate, deadline)
+        except Exception as failure:  # any estimator may fail in any way
+            error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
+        else:
+            if not math.isfinite(scored.score):
+                error = f"the score is {scored.score}"
         now = time.monotonic()
         return TrialResult(
-            number, candidate, score, train_score, now - begun, now - started, **more
+            number=0,
+            candidate=candidate,
+            score=math.nan if error else scored.score,
+            train_score=math.nan if error else scored.train_score,
+            seconds=now - begun,
+            elapsed=now - self._started,
+            error=error,
+            threshold=None if error else scored.threshold,
+            refit_params=None if error else dict(scored.params),
+            curve=scored.curve,
+            cut_short=scored.cut_short,
         )
-
-    try:
-        scored = evaluate(candidate, deadline)
-    except Exception as error:  # any estimator may fail in any way
-        reason = " ".join(str(error).split())[:500]
-        return result(math.nan, math.nan, error=f"{type(error).__name__}: {reason}")
-    if not math.isfinite(scored.score):
-        return result(math.nan, math.nan, error=f"the score is {scored.score}")
-    return result(
-        scored.score,
-        scored.train_score,
-        threshold=scored.threshold,
-        refit_params=dict(scored.fitted.params),
-    )
 
 
 class _Proposer:

@@ -1,28 +1,63 @@
-"""Train a leader: search over the families, then fit the best on all rows it may see."""
+"""Train a leader: search over the families, let the best answer together, fit on all rows."""
 
 import math
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, metrics
-from ratchet.backends import Backend, Family, Fitted, Request, Rows, Task
+from ratchet import backends, ensemble, folds, metrics
+from ratchet.backends import Backend, Family, Task
+from ratchet.bench import Bench
 from ratchet.errors import RatchetError, SettingsError
-from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
-from ratchet.metrics import Metric, Predictions
-from ratchet.model import ASSEMBLY_TYPES, PACKAGES, assemble, decide, predict_codes
+from ratchet.features import Preparation, as_features, preparation
+from ratchet.folds import Fold
+from ratchet.metrics import Metric
+from ratchet.model import ASSEMBLY_TYPES, PACKAGES, Calibration, Part, combine, predict
 from ratchet.schema import Schema
-from ratchet.search import Budget, Candidate, Scored, TrialResult, search
-from ratchet.settings import Settings, SplitMethod
+from ratchet.search import Budget, Candidate, TrialResult, search
+from ratchet.settings import Ensemble, Settings, SplitMethod, Validation
 from ratchet.table import encode_target
 
-# Thresholds that are tried for a score on class decisions.
-N_THRESHOLDS = 200
+ENSEMBLE = "ensemble"
+"""Phase in which members are chosen."""
+REFIT = "refit"
+"""Phase in which they are fitted on all rows."""
+
+# Without a time limit, up to so many rows are dealt to folds; more have a holdout.
+ROWS_FOR_FOLDS = 10_000
+# With one, folds are used when those of a boosted fit of so many rounds take this share at most.
+SHARE_FOR_FOLDS = 0.05
+ROUNDS_FOR_FOLDS = 300
+# One trial may take this share of the time: no family can use up the others' turn.
+SHARE_OF_ONE = 0.2
+# The share that fitting on all rows may claim at the end, and that putting the model together does.
+SHARE_OF_REFIT = 0.3
+SHARE_OF_FINISH = 0.03
+# Fitting rows from which candidates are first tried on a sample, and its smallest size.
+ROWS_FOR_SAMPLES = 100_000
+SMALLEST_SAMPLE = 30_000
+# The best candidates of a search that may become members, and whose models are kept until then.
+POOL = 25
+# Rows that weights are chosen on: more would not change them.
+ENSEMBLE_ROWS = 20_000
+# Share by which a map of the probabilities must lower the loss on rows it was not learned on.
+CALIBRATION_GAIN = 0.001
+
+
+@dataclass(frozen=True)
+class Member:
+    """A candidate in the leader."""
+
+    trial: TrialResult
+    """Its trial."""
+    weight: float
+    """Its share in the answer."""
+    refitted: bool
+    """Whether it was fitted on all rows, rather than being the mean of its folds' models."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +70,53 @@ class Training:
     """Every trial, in the order they were tried."""
     leader: TrialResult
     """The best trial on the validation rows."""
+    members: tuple[Member, ...]
+    """The candidates that answer together, the weightiest first; one where the best is alone."""
+    score: float
+    """Score of the members together, on rows that none of them was fitted on."""
+    honest_score: float
+    """The same, on rows that the choice of the members was not made with either."""
+    train_score: float
+    """Score of the model on rows it was fitted on."""
+    threshold: float | None
+    """Probability above which the positive class is said."""
+    calibrated: bool
+    """Whether probabilities are mapped to frequencies."""
     baseline: TrialResult | None
     """The trial that ignored the features; None when params.yaml left it out."""
     model: Any
-    """The leader as one scikit-learn object on raw columns, fitted on train and valid."""
+    """The leader as one scikit-learn object on raw columns."""
     baseline_model: Any
-    """The constant answer that any model must beat, fitted on the same rows."""
+    """The constant answer that any model must beat, fitted on train and valid."""
     trusted_types: tuple[str, ...]
     """Classes in the model that skops does not know by itself."""
     packages: tuple[str, ...]
     """Distributions that the model needs."""
+    modules: tuple[str, ...]
+    """Modules of the user's own that the model needs."""
     n_rows: int
     """Rows the model was fitted on."""
+    n_folds: int
+    """Fits of a trial; 1 for a holdout."""
     seconds: float
-    """Wall-clock time of search and refit."""
+    """Wall-clock time of search, ensemble and refit."""
+    more: Mapping[str, float] = field(default_factory=dict)
+    """More numbers about the leader, by the names that its run gives them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the leader for people, e.g. ``"lightgbm+sklearn/extra_trees"``."""
+        return "+".join(dict.fromkeys(member.trial.candidate.label for member in self.members))
+
+
+class Journal(Protocol):
+    """Where trials are kept as they end, so that an interrupted search can go on."""
+
+    def trials(self) -> Sequence[tuple[TrialResult, np.ndarray | None]]:
+        """Give the trials that were kept, in their order, with what they said."""
+
+    def keep(self, trial: TrialResult, answer: np.ndarray | None) -> None:
+        """Keep a trial that has just ended."""
 
 
 def train(
@@ -57,8 +125,13 @@ def train(
     schema: Schema,
     settings: Settings,
     on_trial: Callable[[TrialResult], None] = lambda _: None,
+    on_phase: Callable[[str], None] = lambda _: None,
+    *,
+    groups: np.ndarray | None = None,
+    deadline: float | None = None,
+    journal: Journal | None = None,
 ) -> Training:
-    """Search on ``train_rows``, choose on ``valid_rows``, fit the leader on both.
+    """Search, let the best candidates answer together, and fit them on all rows.
 
     Parameters
     ----------
@@ -70,6 +143,15 @@ def train(
         ``train``, ``seed`` and ``split`` are used.
     on_trial : callable
         Is told of every trial as it ends.
+    on_phase : callable
+        Is told what begins after the search: ``ENSEMBLE``, ``REFIT``.
+    groups : np.ndarray of shape (n_train + n_valid,), optional
+        Codes of the groups that no fold may part, for the split by group.
+    deadline : float, optional
+        Time of ``time.monotonic()`` at which to be done; None takes
+        ``train.search.budget_seconds`` from now.
+    journal : Journal, optional
+        Keeps trials, and has those of an interrupted search.
 
     Raises
     ------
@@ -80,34 +162,53 @@ def train(
     """
     started = time.monotonic()
     backends.load(settings.train.plugins)
-    bench = _Bench(train_rows, valid_rows, schema, settings)
-    shelf = _shelf(bench.task, settings)
-    trials = search(
-        [(backend.name, family) for backend, family in shelf],
-        bench.evaluate,
-        bench.metric.loss,
-        Budget(settings.train.search.budget_seconds, settings.train.search.max_trials),
-        settings.seed,
-        on_trial,
-    )
-    leader = best(trials, bench.metric)
-    model, backend = bench.refit(leader)
+    metric = metric_of(schema, settings)
+    rows = pd.concat([train_rows, valid_rows], ignore_index=True)
+    shelf = shelf_for(task_of(schema, len(train_rows)), settings)
+    seconds = settings.train.search.budget_seconds
+    if deadline is not None:
+        seconds = max(deadline - started, 0.0)
+    elif seconds is not None:
+        deadline = started + seconds
+    bench = _bench(rows, len(train_rows), schema, settings, metric, groups, shelf, seconds)
+    kept = journal.trials() if journal else ()
+    bench.remember(kept)
+    trials = _search(bench, shelf, seconds, on_trial, journal, [trial for trial, _ in kept])
+    leader = best(trials, metric)
     baselines = [family.name for _, family in shelf if family.is_baseline]
+    on_phase(ENSEMBLE)
+    done = ranked(trials, metric)
+    # What ignores the features would only draw the others' answers to the mean.
+    chosen = _choose(bench, [t for t in done if t.candidate.family not in baselines] or done)
+    on_phase(REFIT)
+    members, parts = _fitted(bench, chosen.members, deadline)
+    model = combine(parts, schema, chosen.threshold, chosen.calibration)
+    used = [
+        bench.backend(name) for name in dict.fromkeys(m.trial.candidate.backend for m in members)
+    ]
     return Training(
-        metric=bench.metric,
+        metric=metric,
         trials=trials,
         leader=leader,
+        members=members,
+        score=chosen.score,
+        honest_score=chosen.honest_score,
+        train_score=bench.train_score(_raw(model, schema), chosen.threshold),
+        threshold=chosen.threshold,
+        calibrated=chosen.calibration is not None,
         baseline=next((t for t in trials if t.candidate.family in baselines), None),
         model=model,
-        baseline_model=bench.baseline(),
-        trusted_types=tuple(sorted({*ASSEMBLY_TYPES, *backend.trusted_types})),
-        packages=(*PACKAGES, *backend.packages),
-        n_rows=len(train_rows) + len(valid_rows),
+        baseline_model=_baseline(rows, schema),
+        trusted_types=tuple(sorted({*ASSEMBLY_TYPES, *(t for b in used for t in b.trusted_types)})),
+        packages=tuple(dict.fromkeys([*PACKAGES, *(name for b in used for name in b.packages)])),
+        modules=tuple(dict.fromkeys(name for b in used for name in b.modules)),
+        n_rows=len(rows),
+        n_folds=len(bench.plan),
         seconds=time.monotonic() - started,
     )
 
 
-def best(trials: tuple[TrialResult, ...], metric: Metric) -> TrialResult:
+def best(trials: Sequence[TrialResult], metric: Metric) -> TrialResult:
     """Return the trial that leads; the earlier of two that are equal.
 
     Raises
@@ -115,20 +216,51 @@ def best(trials: tuple[TrialResult, ...], metric: Metric) -> TrialResult:
     RatchetError
         If none ended well; the message holds the reasons.
     """
-    done = [trial for trial in trials if trial.error is None]
-    if not done:
+    in_order = ranked(trials, metric)
+    if not in_order:
         reasons = "; ".join(
             dict.fromkeys(f"{trial.candidate.label}: {trial.error}" for trial in trials)
         )
         raise RatchetError(f"All {len(trials)} trials failed: {reasons}")
-    return min(done, key=lambda trial: metric.loss(trial.score))
+    return in_order[0]
 
 
-def _shelf(task: Task, settings: Settings) -> list[tuple[Backend, Family]]:
+def ranked(trials: Sequence[TrialResult], metric: Metric) -> list[TrialResult]:
+    """Give the trials that ended well, the best first; of one candidate that of most rows."""
+    done = [trial for trial in trials if trial.error is None]
+    largest = {trial.candidate.settings: 0.0 for trial in done}
+    for trial in done:
+        settings = trial.candidate.settings
+        largest[settings] = max(largest[settings], trial.candidate.share)
+    done = [t for t in done if t.candidate.share == largest[t.candidate.settings]]
+    return sorted(done, key=lambda trial: metric.loss(trial.score))
+
+
+def metric_of(schema: Schema, settings: Settings) -> Metric:
+    """Find the score that is optimised."""
+    name = settings.train.metric
+    return metrics.named(name, schema.problem) if name else metrics.default(schema.problem)
+
+
+def task_of(schema: Schema, n_rows: int) -> Task:
+    """Describe what there is to learn from so many rows."""
+    return Task(schema.problem, n_rows, len(schema.columns), len(schema.classes))
+
+
+def shelf_for(task: Task, settings: Settings) -> list[tuple[Backend, Family]]:
     """Families that were asked for, each with its backend."""
+    options = settings.train.backends
+    unknown = [name for name in options if name not in backends.available()]
+    if unknown:
+        raise SettingsError(
+            f"train.backends has options for {', '.join(unknown)}, which"
+            f" {'is' if len(unknown) == 1 else 'are'} not registered."
+            f" Registered: {', '.join(sorted(backends.available()))}."
+        )
     offered = [
         (backend, family)
-        for backend in map(backends.get, backends.available())
+        for backend in (backends.get(name, options.get(name)) for name in backends.available())
+        if task.problem in backend.problems
         for family in backend.families(task)
     ]
     wanted = settings.train.families
@@ -149,142 +281,254 @@ def _shelf(task: Task, settings: Settings) -> list[tuple[Backend, Family]]:
     return [(backend, family) for backend, family in offered if family.name in wanted]
 
 
-@dataclass
-class _Bench:
-    """The rows of one search, prepared once for each kind of preparation."""
+def _bench(
+    rows: pd.DataFrame,
+    n_train: int,
+    schema: Schema,
+    settings: Settings,
+    metric: Metric,
+    groups: np.ndarray | None,
+    shelf: Sequence[tuple[Backend, Family]],
+    seconds: float | None,
+) -> Bench:
+    """Decide between a holdout and folds by what folds would cost."""
+    holdout = folds.holdout(n_train, len(rows) - n_train)
 
-    train_rows: pd.DataFrame
-    valid_rows: pd.DataFrame
-    schema: Schema
-    settings: Settings
-    metric: Metric = field(init=False)
-    task: Task = field(init=False)
-    _prepared: dict[Preparation, tuple[Matrix, Matrix]] = field(default_factory=dict)
+    def bench(plan: tuple[Fold, ...]) -> Bench:
+        return Bench(rows, schema, settings, metric, plan)
 
-    def __post_init__(self) -> None:
-        problem = self.schema.problem
-        name = self.settings.train.metric
-        self.metric = metrics.named(name, problem) if name else metrics.default(problem)
-        self.task = Task(
-            problem, len(self.train_rows), len(self.schema.columns), len(self.schema.classes)
+    choice = settings.train.validation
+    by_group = settings.split.method is SplitMethod.GROUP
+    # Rows of the future must not be fitted on, and unnamed groups can not be kept whole.
+    if settings.split.method is SplitMethod.TIME or (by_group and groups is None):
+        choice = Validation.HOLDOUT
+    if choice is Validation.HOLDOUT:
+        return bench(holdout)
+    plan = _folds(rows, schema, settings, groups if by_group else None)
+    if choice is Validation.FOLDS:
+        return bench(plan)
+    if seconds is None:
+        return bench(plan if len(rows) <= ROWS_FOR_FOLDS else holdout)
+    first = bench(holdout)
+    cost = _cost_of_a_fit(first, shelf, SHARE_OF_ONE * seconds)
+    turns = math.ceil(len(plan) / min(first.threads, len(plan)))
+    return bench(plan) if turns * cost <= SHARE_FOR_FOLDS * seconds else first
+
+
+def _folds(
+    rows: pd.DataFrame, schema: Schema, settings: Settings, groups: np.ndarray | None
+) -> tuple[Fold, ...]:
+    labels = encode_target(rows[schema.target], schema) if schema.classes else None
+    return folds.deal(
+        len(rows),
+        settings.train.folds or folds.FOLDS,
+        settings.seed,
+        labels=labels,
+        groups=groups,
+        repeats=folds.REPEATS if len(rows) < folds.NOISY_ROWS else 1,
+    )
+
+
+def _cost_of_a_fit(bench: Bench, shelf: Sequence[tuple[Backend, Family]], most: float) -> float:
+    """Time one boosted fit of a usual length; early stopping could make it any."""
+    boosted = [(backend, family) for backend, family in shelf if family.rounds]
+    if not boosted:
+        boosted = [(backend, family) for backend, family in shelf if not family.is_baseline]
+    if not boosted:
+        return 0.0
+    backend, family = min(boosted, key=lambda pair: pair[1].cost)
+    bench.prepare(family)
+    begun = time.monotonic()
+    # The first fit pays for importing the library.
+    for rounds in (1, ROUNDS_FOR_FOLDS):
+        params = dict(family.starts[0]) | ({family.rounds: rounds} if family.rounds else {})
+        started = time.monotonic()
+        try:
+            bench.evaluate(Candidate(backend.name, family.name, params), begun + most)
+        except Exception:  # the search will try it again, and keep the reason
+            return math.inf
+        if not family.rounds:
+            break
+    return time.monotonic() - started
+
+
+def _search(
+    bench: Bench,
+    shelf: Sequence[tuple[Backend, Family]],
+    seconds: float | None,
+    on_trial: Callable[[TrialResult], None],
+    journal: Journal | None,
+    earlier: Sequence[TrialResult],
+) -> tuple[TrialResult, ...]:
+    settings = bench.settings
+    trials: list[TrialResult] = []
+
+    def ended(trial: TrialResult) -> None:
+        if journal is not None and not trial.resumed:
+            answer = bench.answers.get(trial.candidate.key)
+            journal.keep(trial, None if answer is None else answer.raw)
+        trials.append(trial)
+        bench.forget_models(ranked(trials, bench.metric)[:POOL])
+        on_trial(trial)
+
+    alone = settings.train.ensemble is Ensemble.NONE
+    members = 1 if alone else settings.train.max_members
+
+    def reserve(trials: Sequence[TrialResult]) -> float:
+        if seconds is None:
+            return 0.0
+        likely = ranked(trials, bench.metric)[:members]
+        refit = sum(bench.refit_seconds(trial) for trial in likely)
+        return SHARE_OF_FINISH * seconds + min(SHARE_OF_REFIT * seconds, refit)
+
+    return search(
+        [(backend.name, family) for backend, family in shelf],
+        bench.evaluate,
+        bench.metric.loss,
+        Budget(
+            seconds,
+            settings.train.search.max_trials,
+            reserve,
+            SHARE_OF_ONE,
+            _rungs(bench.task.n_rows),
+        ),
+        settings.seed,
+        ended,
+        earlier,
+    )
+
+
+def _rungs(n_rows: int) -> tuple[float, ...]:
+    """Give the shares of the rows on which candidates are tried."""
+    rungs = [1.0]
+    while n_rows >= ROWS_FOR_SAMPLES and n_rows * rungs[0] / 3 >= SMALLEST_SAMPLE:
+        rungs.insert(0, rungs[0] / 3)
+    return tuple(rungs)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    members: tuple[tuple[TrialResult, float], ...]
+    score: float
+    honest_score: float
+    threshold: float | None
+    calibration: Calibration | None
+
+
+def _choose(bench: Bench, trials: Sequence[TrialResult]) -> _Chosen:
+    """Choose the members of the leader from ranked trials, and what becomes of their answers."""
+    settings = bench.settings.train
+    pool = [trial for trial in trials if trial.candidate.key in bench.answers][:POOL]
+    answers = [bench.answers[trial.candidate.key].raw for trial in pool]
+    n_scored = len(answers[0])
+    random = np.random.default_rng(bench.settings.seed)
+    used = np.sort(random.permutation(n_scored)[:ENSEMBLE_ROWS])
+    few = [answer[used] for answer in answers]
+
+    def loss_on(rows: np.ndarray) -> ensemble.Loss:
+        return bench.loss_on(used[rows])
+
+    def choose(rule: Any) -> ensemble.Choice:
+        return ensemble.choose(rule, few, loss_on, settings.max_members, bench.settings.seed)
+
+    choice = choose(ensemble.best_alone)
+    if settings.ensemble is not Ensemble.NONE and len(pool) > 1:
+        together = choose(
+            ensemble.voting if settings.ensemble is Ensemble.VOTING else ensemble.greedy
         )
-        self.y_train = encode_target(self.train_rows[self.schema.target], self.schema)
-        self.y_valid = encode_target(self.valid_rows[self.schema.target], self.schema)
+        # Weights that fit the validation rows by chance don't help on rows they were not chosen on.
+        if together.honest_loss < choice.honest_loss or settings.ensemble is Ensemble.VOTING:
+            choice = together
+    raw = ensemble.mixed(answers, choice.weights)
+    calibration = _calibration(bench, raw)
+    if calibration is not None:
+        raw = calibration.apply(raw)
+    score, threshold = bench.score(raw)
+    members = [
+        (trial, float(weight)) for trial, weight in zip(pool, choice.weights, strict=True) if weight
+    ]
+    sign = -1.0 if bench.metric.maximize else 1.0
+    return _Chosen(
+        tuple(sorted(members, key=lambda member: -member[1])),
+        score,
+        sign * choice.honest_loss,
+        threshold,
+        calibration,
+    )
 
-    def evaluate(self, candidate: Candidate, deadline: float | None) -> Scored:
-        """Fit a candidate on the training rows and score it on the validation rows."""
-        backend = backends.get(candidate.backend)
-        family = self._family(backend, candidate)
-        train, valid = self._matrices(family.preparation)
-        fitted = backend.fit(
-            self._request(
-                candidate,
-                Rows(train.values, self.y_train),
-                Rows(valid.values, self.y_valid),
-                train.categorical,
-                deadline,
-            )
-        )
-        on_valid = predict_codes(fitted.estimator, valid.values, self.task.problem)
-        on_train = predict_codes(fitted.estimator, train.values, self.task.problem)
-        threshold = self._threshold(on_valid)
-        return Scored(
-            score=self._score(self.y_valid, on_valid, threshold),
-            train_score=self._score(self.y_train, on_train, threshold),
-            threshold=threshold,
-            fitted=fitted,
-        )
 
-    def refit(self, trial: TrialResult) -> tuple[Any, Backend]:
-        """Fit a trial's candidate on train and valid; give the model and its backend."""
-        backend = backends.get(trial.candidate.backend)
-        candidate = replace(trial.candidate, params=trial.refit_params or trial.candidate.params)
-        rows = pd.concat([self.train_rows, self.valid_rows], ignore_index=True)
-        y = np.concatenate([self.y_train, self.y_valid])
-        transformer = self._preparation(self._family(backend, candidate).preparation)
-        X = matrix(transformer, self.schema, self._fit_transform(transformer, rows, y))
-        fitted: Fitted = backend.fit(
-            self._request(candidate, Rows(X.values, y), None, X.categorical, None)
-        )
-        return assemble(transformer, fitted.estimator, self.schema, trial.threshold), backend
-
-    def baseline(self) -> Any:
-        """Fit the constant answer on train and valid."""
-        trial = Candidate("sklearn", "baseline", {})
-        bare = TrialResult(0, trial, math.nan, math.nan, 0.0, 0.0, refit_params={})
-        return self.refit(bare)[0]
-
-    def _request(
-        self,
-        candidate: Candidate,
-        train: Rows,
-        valid: Rows | None,
-        categorical: np.ndarray,
-        deadline: float | None,
-    ) -> Request:
-        return Request(
-            family=candidate.family,
-            params=candidate.params,
-            task=self.task,
-            train=train,
-            valid=valid,
-            categorical=categorical,
-            metric=self.metric.name,
-            threads=self.settings.train.threads or _usable_cores(),
-            seed=self.settings.seed,
-            deadline=deadline,
-        )
-
-    def _family(self, backend: Backend, candidate: Candidate) -> Family:
-        return next(f for f in backend.families(self.task) if f.name == candidate.family)
-
-    def _preparation(self, kind: Preparation) -> Any:
-        return preparation(
-            self.schema, kind, time_ordered=self.settings.split.method is SplitMethod.TIME
-        )
-
-    def _matrices(self, kind: Preparation) -> tuple[Matrix, Matrix]:
-        if kind not in self._prepared:
-            transformer = self._preparation(kind)
-            train = self._fit_transform(transformer, self.train_rows, self.y_train)
-            valid = transformer.transform(as_features(self.valid_rows, self.schema))
-            self._prepared[kind] = (
-                matrix(transformer, self.schema, train),
-                matrix(transformer, self.schema, valid),
-            )
-        return self._prepared[kind]
-
-    def _fit_transform(self, transformer: Any, rows: pd.DataFrame, y: np.ndarray) -> Any:
-        return transformer.fit_transform(as_features(rows, self.schema), y)
-
-    def _score(self, y: np.ndarray, predictions: Predictions, threshold: float | None) -> float:
-        if threshold is not None and predictions.probabilities is not None:
-            predictions = decide(predictions.probabilities, threshold)
-        # A score of decisions would take them for the first class.
-        if predictions.probabilities is not None and np.isnan(predictions.probabilities).any():
-            return math.nan
-        return metrics.score(self.metric, y, predictions)
-
-    def _threshold(self, on_valid: Predictions) -> float | None:
-        """Find the threshold that the metric likes best on the validation rows."""
-        probabilities = on_valid.probabilities
-        if not (self.metric.needs_threshold and probabilities is not None):
+def _calibration(bench: Bench, raw: np.ndarray) -> Calibration | None:
+    """Learn a map to frequencies where it lowers the loss on rows it was not learned on."""
+    if bench.settings.train.calibrate == "never" or raw.ndim == 1:
+        return None
+    if not bench.metric.needs_probabilities:
+        return None
+    part = np.random.default_rng(bench.settings.seed).permutation(len(raw)) % 2
+    mapped = raw.copy()
+    for turn in (0, 1):
+        learned, held = part == turn, part != turn
+        if len(np.unique(bench.y_scored[learned])) < raw.shape[1]:
             return None
-        if self.task.n_classes != 2:
-            return None
-        # scikit-learn reads fractions as quantities, and thresholds no model of them.
-        if any(isinstance(label, float) for label in self.schema.classes):
-            return None
-        shares = np.linspace(0.0, 1.0, N_THRESHOLDS)
-        tried = np.unique(np.quantile(probabilities[:, 1], shares))
-        losses = [
-            self.metric.loss(metrics.score(self.metric, self.y_valid, decide(probabilities, t)))
-            for t in tried
-        ]
-        return float(tried[int(np.nanargmin(losses))]) if np.isfinite(losses).any() else None
+        mapped[held] = Calibration.learn(raw[learned], bench.y_scored[learned]).apply(raw[held])
+    loss = bench.loss_on(np.arange(len(raw)))
+    gain = loss(raw) - loss(mapped)
+    if not gain > CALIBRATION_GAIN * abs(loss(raw)):
+        return None
+    return Calibration.learn(raw, bench.y_scored)
 
 
-def _usable_cores() -> int:
-    # Not every system can tell which cores a process may use.
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return allowed or 1
+def _fitted(
+    bench: Bench, chosen: Sequence[tuple[TrialResult, float]], deadline: float | None
+) -> tuple[tuple[Member, ...], tuple[Part, ...]]:
+    """Fit the members on all rows, as far as the time allows.
+
+    One fit on all rows has seen more of them than the mean of its folds'
+    models, was as good or better wherever both were tried, and answers as
+    many times faster. A member that can't be fitted in time keeps what its
+    folds have fitted; the weightiest is fitted in any case.
+    """
+    members: list[Member] = []
+    parts: list[Part] = []
+    new = bench.refit([trial for trial, _ in chosen], deadline)
+    for (trial, weight), part in zip(chosen, new, strict=True):
+        have = (part,) if part else bench.answers[trial.candidate.key].parts
+        if part is None and not bench.knows_all_classes(have):
+            have = ()
+        if have:
+            members.append(Member(trial, weight, refitted=part is not None))
+            parts += [replace(each, weight=weight / len(have)) for each in have]
+    if not members:
+        trial, _ = chosen[0]
+        parts = [each for each in bench.refit([trial], None) if each]
+        members = [Member(trial, 1.0, refitted=True)]
+    total = sum(member.weight for member in members)
+    return tuple(replace(m, weight=m.weight / total) for m in members), tuple(parts)
+
+
+def _raw(model: Any, schema: Schema) -> Callable[[pd.DataFrame], np.ndarray]:
+    def says(rows: pd.DataFrame) -> np.ndarray:
+        said = predict(model, rows, schema)
+        return said.values if said.probabilities is None else said.probabilities
+
+    return says
+
+
+def _baseline(rows: pd.DataFrame, schema: Schema) -> Any:
+    """Fit the constant answer."""
+    backend = backends.get("sklearn")
+    task = task_of(schema, len(rows))
+    y = encode_target(rows[schema.target], schema)
+    transformer = preparation(schema, Preparation.CODES)
+    X = transformer.fit_transform(as_features(rows, schema), y)
+    request = backends.Request(
+        family="baseline",
+        params={},
+        task=task,
+        train=backends.Rows(X, y),
+        valid=None,
+        categorical=np.zeros(X.shape[1], dtype=bool),
+        metric=metrics.default(schema.problem).name,
+        threads=1,
+        seed=0,
+    )
+    return combine([Part(transformer, backend.fit(request).estimator, 1.0)], schema, None)

@@ -1,0 +1,385 @@
+"""Fits candidates on the rows of one search and scores them on rows they were not fitted on."""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet import backends, metrics
+from ratchet.backends import Backend, Family, Fitted, Params, Request, Rows, Task
+from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
+from ratchet.folds import Fold
+from ratchet.metrics import Metric
+from ratchet.model import Part, as_predictions, raw_answer
+from ratchet.schema import Schema
+from ratchet.search import Candidate, Scored, TrialResult
+from ratchet.settings import Device, Settings, SplitMethod
+from ratchet.table import encode_target
+
+# Rows fitted on whose score says how far a model has learned them by heart.
+TRAIN_SCORE_ROWS = 2000
+# Prepared rows are made anew rather than kept when they take more than this share of memory.
+MEMORY_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a candidate said about rows that it was not fitted on."""
+
+    raw: np.ndarray
+    """Quantities (n_scored,) or probabilities (n_scored, n_classes)."""
+    parts: tuple[Part, ...] = ()
+    """The model of each fold; empty when they were let go."""
+
+
+@dataclass
+class Bench:
+    """The rows of one search, prepared once for each kind of preparation and fold."""
+
+    rows: pd.DataFrame
+    """Feature columns and target: the train rows, then the valid rows."""
+    schema: Schema
+    """What the columns are."""
+    settings: Settings
+    """``train``, ``seed`` and ``split`` are used."""
+    metric: Metric
+    """Score that is optimised."""
+    plan: tuple[Fold, ...]
+    """Which rows candidates are fitted on and scored on."""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """What each candidate said, by its key."""
+
+    def __post_init__(self) -> None:
+        self.y = encode_target(self.rows[self.schema.target], self.schema)
+        self.scored = np.unique(np.concatenate([fold.valid for fold in self.plan]))
+        self.y_scored = self.y[self.scored]
+        self.task = Task(
+            self.schema.problem,
+            max(len(fold.train) for fold in self.plan),
+            len(self.schema.columns),
+            len(self.schema.classes),
+        )
+        self.threads = self.settings.train.threads or usable_cores()
+        self._weights = self._class_weights()
+        self._prepared: dict[tuple[Preparation, int, float], tuple[Any, Matrix, Any]] = {}
+        self._whole: dict[Preparation, tuple[Any, Matrix]] = {}
+        self._lock = threading.Lock()
+        self._scores: dict[str, Scored] = {}
+
+    def backend(self, name: str) -> Backend:
+        """Make a backend with its options."""
+        return backends.get(name, self.settings.train.backends.get(name))
+
+    def family(self, candidate: Candidate) -> Family:
+        """Find the family of a candidate."""
+        offered = self.backend(candidate.backend).families(self.task)
+        return next(family for family in offered if family.name == candidate.family)
+
+    def evaluate(self, candidate: Candidate, deadline: float | None) -> Scored:
+        """Fit a candidate on each fold and score what it says about the valid rows.
+
+        Folds are fitted beside each other, with one thread each: on few rows
+        that is twice as fast as several threads in one fit.
+        """
+        known = self._scores.get(candidate.key)
+        if known is None:
+            known = self._scores[candidate.key] = self._evaluate(candidate, deadline)
+        return known
+
+    def prepare(self, family: Family, share: float = 1.0) -> None:
+        """Prepare the rows of every fold as a family takes them."""
+        for place in range(len(self.plan)):
+            self._matrices(family.preparation, place, share)
+
+    def loss_on(self, rows: np.ndarray) -> Callable[[np.ndarray], float]:
+        """Give the loss of raw answers about some of the scored rows, by their positions."""
+        return metrics.stopping_loss(self.metric, self.y_scored[rows])
+
+    def score(self, raw: np.ndarray) -> tuple[float, float | None]:
+        """Score raw answers about the scored rows, and find the threshold for decisions."""
+        threshold = self._threshold(raw)
+        return self._score(self.y_scored, raw, threshold), threshold
+
+    def forget_models(self, keep: Sequence[TrialResult]) -> None:
+        """Let go of the models of all trials but some, not of what they said."""
+        kept = {trial.candidate.key for trial in keep}
+        for key, answer in self.answers.items():
+            if key not in kept and answer.parts:
+                self.answers[key] = replace(answer, parts=())
+
+    def remember(self, kept: Sequence[tuple[TrialResult, np.ndarray | None]]) -> None:
+        """Take in what candidates of an interrupted search said; their models are gone."""
+        for trial, raw in kept:
+            if raw is not None and len(raw) == len(self.scored):
+                self.answers[trial.candidate.key] = Answer(raw)
+
+    def knows_all_classes(self, parts: Sequence[Part]) -> bool:
+        """Tell whether models can be averaged: each has seen every class."""
+        return all(
+            len(getattr(part.estimator, "classes_", range(self.task.n_classes)))
+            == self.task.n_classes
+            for part in parts
+        )
+
+    def refit_seconds(self, trial: TrialResult) -> float:
+        """Estimate what a fit on all rows adds to the time that refitting takes."""
+        fold = len(self.plan[0].train) * trial.candidate.share
+        return trial.seconds / len(self.plan) * len(self.rows) / fold
+
+    def refit(
+        self, trials: Sequence[TrialResult], deadline: float | None = None
+    ) -> tuple[Part | None, ...]:
+        """Fit candidates on all rows; None for each that can't be done before the deadline.
+
+        Where candidates were fitted beside each other on folds, they are so
+        here too.
+        """
+        workers = min(self.threads, len(trials), len(self.plan))
+
+        def one(trial: TrialResult) -> Part | None:
+            left = math.inf if deadline is None else deadline - time.monotonic()
+            if workers * self.refit_seconds(trial) > left:
+                return None
+            family = self.family(trial.candidate)
+            found = trial.refit_params or trial.candidate.params
+            candidate = replace(trial.candidate, params=self._scaled(found, family), share=1.0)
+            with self._lock:
+                transformer, X = self._all_rows(family.preparation)
+            rows = Rows(X.values, self.y, self._weights)
+            threads = max(1, self.threads // workers)
+            fitted = self._fit(candidate, rows, None, X.categorical, deadline, threads)
+            return None if fitted.cut_short else Part(transformer, fitted.estimator, 1.0)
+
+        if workers <= 1:
+            return tuple(one(trial) for trial in trials)
+        with ThreadPoolExecutor(workers) as pool:
+            return tuple(pool.map(one, trials))
+
+    def _scaled(self, params: Params, family: Family) -> Params:
+        """Give a model of all rows more rounds than those of a part needed."""
+        if not family.rounds or family.rounds not in params:
+            return params
+        more = math.sqrt(len(self.rows) / len(self.plan[0].train))
+        return {**params, family.rounds: max(1, round(params[family.rounds] * more))}
+
+    def train_score(
+        self, model_says: Callable[[pd.DataFrame], np.ndarray], threshold: float | None
+    ) -> float:
+        """Score a model on some of the rows it was fitted on."""
+        rows = self._sample(np.arange(len(self.rows)))
+        return self._score(self.y[rows], model_says(self.rows.iloc[rows]), threshold)
+
+    def _evaluate(self, candidate: Candidate, deadline: float | None) -> Scored:
+        family = self.family(candidate)
+        n_folds = len(self.plan)
+        workers = min(self.threads, n_folds)
+        begun = time.monotonic()
+
+        def one(place: int) -> _FoldResult:
+            until = deadline
+            if deadline is not None:
+                # Folds that wait for their turn get as much time as those before them.
+                turns = math.ceil(n_folds / workers)
+                until = begun + (deadline - begun) * (place // workers + 1) / turns
+            threads = max(1, self.threads // workers)
+            return self._fit_fold(candidate, family, place, until, threads)
+
+        self.prepare(family, candidate.share)
+        if workers == 1:
+            results = [one(place) for place in range(n_folds)]
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                results = list(pool.map(one, range(n_folds)))
+        raw = self._out_of_fold([result.raw for result in results])
+        score, threshold = self.score(raw)
+        self.answers[candidate.key] = Answer(raw, tuple(result.part for result in results))
+        return Scored(
+            score=score,
+            train_score=float(np.mean([result.train_score(threshold) for result in results])),
+            threshold=threshold,
+            params=_merged([result.fitted.params for result in results], family),
+            curve=results[0].fitted.curve,
+            cut_short=any(result.fitted.cut_short for result in results),
+        )
+
+    def _fit_fold(
+        self,
+        candidate: Candidate,
+        family: Family,
+        place: int,
+        deadline: float | None,
+        threads: int,
+    ) -> "_FoldResult":
+        fold = self.plan[place]
+        transformer, train, valid = self._matrices(family.preparation, place, candidate.share)
+        rows = self._rows_of(place, candidate.share)
+        fitted = self._fit(
+            candidate,
+            Rows(
+                train.values, self.y[rows], None if self._weights is None else self._weights[rows]
+            ),
+            Rows(valid, self.y[fold.valid]),
+            train.categorical,
+            deadline,
+            threads,
+        )
+        seen = self._sample(np.arange(len(rows)))
+        n_classes = self.task.n_classes
+        said = raw_answer(fitted.estimator, _take(train.values, seen), n_classes)
+        return _FoldResult(
+            fitted,
+            Part(transformer, fitted.estimator, 1.0),
+            raw_answer(fitted.estimator, valid, n_classes),
+            lambda threshold: self._score(self.y[rows[seen]], said, threshold),
+        )
+
+    def _fit(
+        self,
+        candidate: Candidate,
+        train: Rows,
+        valid: Rows | None,
+        categorical: np.ndarray,
+        deadline: float | None,
+        threads: int,
+    ) -> Fitted:
+        return self.backend(candidate.backend).fit(
+            Request(
+                family=candidate.family,
+                params=candidate.params,
+                task=self.task,
+                train=train,
+                valid=valid,
+                categorical=categorical,
+                metric=self.metric.name,
+                threads=threads,
+                seed=self.settings.seed,
+                loss=None if valid is None else metrics.stopping_loss(self.metric, valid.y),
+                deadline=deadline,
+                gpu=self.settings.train.device is not Device.CPU,
+            )
+        )
+
+    def _out_of_fold(self, answers: Sequence[np.ndarray]) -> np.ndarray:
+        """Put together what the folds say; rows that were valid often get the mean."""
+        shape = (len(self.rows), *answers[0].shape[1:])
+        total, times = np.zeros(shape), np.zeros(len(self.rows))
+        for fold, answer in zip(self.plan, answers, strict=True):
+            total[fold.valid] += answer
+            times[fold.valid] += 1
+        return (total[self.scored].T / times[self.scored]).T
+
+    def _rows_of(self, place: int, share: float) -> np.ndarray:
+        rows = self.plan[place].train
+        if share >= 1:
+            return rows
+        n = max(1, round(share * len(rows)))
+        random = np.random.default_rng(self.settings.seed)
+        return np.sort(random.choice(rows, n, replace=False))
+
+    def _sample(self, rows: np.ndarray) -> np.ndarray:
+        if len(rows) <= TRAIN_SCORE_ROWS:
+            return rows
+        random = np.random.default_rng(self.settings.seed)
+        return np.sort(random.choice(rows, TRAIN_SCORE_ROWS, replace=False))
+
+    def _preparation(self, kind: Preparation) -> Any:
+        return preparation(
+            self.schema,
+            kind,
+            time_ordered=self.settings.split.method is SplitMethod.TIME,
+            pca=self.settings.train.pca,
+        )
+
+    def _matrices(self, kind: Preparation, place: int, share: float) -> tuple[Any, Matrix, Any]:
+        key = (kind, place, share)
+        with self._lock:
+            if key not in self._prepared:
+                rows, fold = self._rows_of(place, share), self.plan[place]
+                transformer = self._preparation(kind)
+                features = as_features(self.rows.iloc[rows], self.schema)
+                train = transformer.fit_transform(features, self.y[rows])
+                valid = transformer.transform(as_features(self.rows.iloc[fold.valid], self.schema))
+                self._make_room()
+                self._prepared[key] = (transformer, matrix(transformer, self.schema, train), valid)
+            return self._prepared[key]
+
+    def _make_room(self) -> None:
+        import psutil
+
+        limit = MEMORY_SHARE * psutil.virtual_memory().total
+        while self._prepared:
+            size = sum(_size(train.values) + _size(v) for _, train, v in self._prepared.values())
+            if size <= limit:
+                return
+            del self._prepared[next(iter(self._prepared))]
+
+    def _all_rows(self, kind: Preparation) -> tuple[Any, Matrix]:
+        if kind not in self._whole:
+            transformer = self._preparation(kind)
+            X = transformer.fit_transform(as_features(self.rows, self.schema), self.y)
+            self._whole[kind] = (transformer, matrix(transformer, self.schema, X))
+        return self._whole[kind]
+
+    def _class_weights(self) -> np.ndarray | None:
+        choice = self.settings.train.class_weight
+        # Of two classes the threshold decides, and it is tuned.
+        alike = self.metric.counts_classes_alike and self.task.n_classes > 2
+        if not self.task.n_classes or choice == "none" or (choice == "auto" and not alike):
+            return None
+        counts = np.bincount(self.y, minlength=self.task.n_classes)
+        return (len(self.y) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[self.y]
+
+    def _threshold(self, raw: np.ndarray) -> float | None:
+        if not self.metric.needs_threshold or self.task.n_classes != 2:
+            return None
+        # scikit-learn reads fractions as quantities, and thresholds no model of them.
+        if any(isinstance(label, float) for label in self.schema.classes):
+            return None
+        return metrics.best_threshold(self.metric, self.y_scored, raw)
+
+    def _score(self, y: np.ndarray, raw: np.ndarray, threshold: float | None) -> float:
+        # A score of decisions would take missing probabilities for the first class.
+        if not np.isfinite(raw).all():
+            return math.nan
+        return metrics.score(self.metric, y, as_predictions(raw, threshold))
+
+
+@dataclass(frozen=True)
+class _FoldResult:
+    fitted: Fitted
+    part: Part
+    raw: np.ndarray
+    train_score: Callable[[float | None], float]
+
+
+def _merged(found: Sequence[Params], family: Family) -> Mapping[str, Any]:
+    """Take the folds' hyperparameters together: the mean of the rounds that each found."""
+    params = dict(found[0])
+    if family.rounds and family.rounds in params:
+        rounds = [each[family.rounds] for each in found]
+        params[family.rounds] = max(1, round(float(np.mean(rounds))))
+    return params
+
+
+def _take(values: Any, rows: np.ndarray) -> Any:
+    return values.iloc[rows] if isinstance(values, pd.DataFrame) else values[rows]
+
+
+def _size(values: Any) -> int:
+    if isinstance(values, pd.DataFrame):
+        return int(values.memory_usage().sum())
+    return int(values.data.nbytes)
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    # Not every system can tell which cores a process may use.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return allowed or 1

@@ -1,0 +1,93 @@
+"""Keeps trials as they end, so that a search that was interrupted goes on where it stopped."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ratchet import files
+from ratchet.search import Candidate, TrialResult
+
+
+@dataclass
+class Journal:
+    """A folder with a line for each trial, and a file with what it said.
+
+    A trial's answer is written before its line, and the line reaches the disk
+    before the search goes on: whenever the process dies, what the lines name
+    is there.
+    """
+
+    folder: Path
+    """Where it is kept; made when the first trial ends."""
+    _lines: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lines = self.folder / "trials.jsonl"
+
+    def trials(self) -> Sequence[tuple[TrialResult, np.ndarray | None]]:
+        """Give the trials that were kept, in their order, with what they said.
+
+        A last line that was cut off by the end of the process is left out.
+        """
+        return tuple(self._read())
+
+    def keep(self, trial: TrialResult, answer: np.ndarray | None) -> None:
+        """Keep a trial that has just ended.
+
+        Parameters
+        ----------
+        trial : TrialResult
+            The trial.
+        answer : np.ndarray, optional
+            What it said about the scored rows; None for one that failed.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if answer is not None:
+            files.write_array(self._answer(trial.candidate), answer)
+        line = json.dumps(asdict(trial), default=repr)
+        self._end_last_line()
+        with self._lines.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def forget(self) -> None:
+        """Remove it: the search has ended well, or is to begin anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self) -> Iterator[tuple[TrialResult, np.ndarray | None]]:
+        if not self._lines.is_file():
+            return
+        for line in self._lines.read_text(encoding="utf-8").splitlines():
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            trial = TrialResult(
+                **{
+                    **value,
+                    "candidate": Candidate(**value["candidate"]),
+                    "curve": tuple(value["curve"]),
+                }
+            )
+            path = self._answer(trial.candidate)
+            if trial.error:
+                yield trial, None
+            elif path.is_file():
+                yield trial, np.load(path, allow_pickle=False)
+
+    def _end_last_line(self) -> None:
+        """Keep a line that was cut off from swallowing the next one."""
+        if self._lines.is_file():
+            text = self._lines.read_bytes()
+            if text and not text.endswith(b"\n"):
+                with self._lines.open("ab") as stream:
+                    stream.write(b"\n")
+
+    def _answer(self, candidate: Candidate) -> Path:
+        return self.folder / f"{candidate.key}.npy"
