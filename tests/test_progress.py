@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from itertools import pairwise
 
 import pytest
@@ -23,17 +24,31 @@ def settings(**search):
     )
 
 
-def trial(number, score=math.nan, error=None, leads=False):
+def trial(number, score=math.nan, error=None, leads=False, resumed=False):
     candidate = Candidate("sklearn", "linear", {})
-    return TrialResult(number, candidate, score, score, 1.25, number + 1.0, leads, error=error)
+    return TrialResult(
+        number,
+        candidate,
+        score,
+        score,
+        1.25,
+        number + 1.0,
+        leads,
+        error=error,
+        resumed=resumed,
+    )
 
 
-def shown(*trials, terminal=False, **search):
+def shown(*events, terminal=False, **search):
+    """Tell of trials, and of phases by their names; give what is shown."""
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=200)
     with SearchProgress(settings(**search), console) as progress:
-        for each in trials:
-            progress.on_trial(each)
+        for each in events:
+            if isinstance(each, str):
+                progress.on_phase(each)
+            else:
+                progress.on_trial(each)
     return text.getvalue()
 
 
@@ -44,10 +59,57 @@ def test_a_log_gets_a_line_for_each_step_forward_and_each_failure():
         trial(2, error="ValueError: too deep"),
         trial(3, 1.0, leads=True),
     ).splitlines() == [
-        "  trial 1: sklearn/linear 12.35 in 1.2 s",
+        "  trial 1: sklearn/linear 12.346 in 1.2 s",
         "  trial 3: sklearn/linear failed: ValueError: too deep in 1.2 s",
-        "  trial 4: sklearn/linear 1 in 1.2 s",
+        "  trial 4: sklearn/linear 1.0000 in 1.2 s",
     ]
+
+
+def test_a_large_score_is_written_out():
+    assert shown(trial(0, 23_487.12, leads=True)).strip() == (
+        "trial 1: sklearn/linear 23,487 in 1.2 s"
+    )
+
+
+def test_a_log_tells_what_comes_after_the_search():
+    assert shown(trial(0, 2.0, leads=True), "ensemble", "refit").splitlines() == [
+        "  trial 1: sklearn/linear 2.0000 in 1.2 s",
+        "  ensemble",
+        "  refit",
+    ]
+
+
+def test_a_terminal_shows_the_phase_in_place_of_the_search():
+    text = shown(trial(0, 2.0, leads=True), "refit", terminal=True)
+    assert re.search(r"refit .* best sklearn/linear 2\.0000", text)
+
+
+def test_a_phase_before_any_trial_is_shown():
+    assert shown("reading").splitlines() == ["  reading"]
+    assert "reading" in shown("reading", terminal=True)
+
+
+def resumed(number, score, leads=False):
+    return trial(number, score, leads=leads, resumed=True)
+
+
+def test_resumed_trials_get_one_line_with_their_best():
+    earlier = [resumed(0, 3.0, leads=True), resumed(1, 2.0, leads=True), resumed(2, 4.0)]
+    assert shown(*earlier, trial(3, 1.0, leads=True)).splitlines() == [
+        "  resumed 3 trials, best sklearn/linear 2.0000",
+        "  trial 4: sklearn/linear 1.0000 in 1.2 s",
+    ]
+
+
+@pytest.mark.parametrize("after", [(), ("refit",)])
+def test_a_search_that_was_over_when_it_was_interrupted_tells_what_it_resumed(after):
+    failed = trial(0, error="ValueError: too deep", resumed=True)
+    assert shown(failed, *after).splitlines() == ["  resumed 1 trial", *(f"  {e}" for e in after)]
+
+
+def test_a_terminal_counts_the_resumed_trials():
+    text = shown(resumed(0, 3.0, leads=True), resumed(1, 2.0), terminal=True)
+    assert "best sklearn/linear 3.0000 · resumed 2 trials" in text
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -63,7 +125,7 @@ def test_a_long_line_of_a_log_is_not_broken():
 
 def test_a_terminal_shows_the_best_so_far_beside_the_last():
     text = shown(trial(0, 2.0, leads=True), trial(1, 3.0), terminal=True)
-    assert "best sklearn/linear 2 · trial 2: sklearn/linear 3" in text
+    assert "best sklearn/linear 2.0000 · trial 2: sklearn/linear 3.0000" in text
 
 
 class Spent(SearchProgress):

@@ -15,15 +15,20 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Clone
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
-from ratchet import tracking
+from ratchet import metrics, tracking
 from ratchet.errors import InterruptionError, RatchetError, StoreError
+from ratchet.problem import ProblemType
 from ratchet.project import Project
-from ratchet.schema import Schema
+from ratchet.schema import Column, Kind, Schema
 from ratchet.search import Candidate, TrialResult
-from ratchet.tracking import File, Input, LoggedModel, Param, Score, Tag
+from ratchet.tracking import File, Input, LoggedModel, Param, Score, Tag, TrialWriter
+
+RMSE = metrics.named("rmse", ProblemType.REGRESSION)
+AUC = metrics.named("roc_auc", ProblemType.BINARY)
 
 
 @pytest.fixture
@@ -731,6 +736,150 @@ def test_a_model_that_is_not_there_is_told(trained, tmp_path):
     )
 
 
+@pytest.fixture
+def linear():
+    """A model that knows two columns."""
+    from importlib.metadata import version
+
+    from sklearn.linear_model import LinearRegression
+
+    columns = tuple(
+        Column(name, Kind.NUMBER, "float64", optional=False, distinct=3) for name in ("a", "b")
+    )
+    rows = pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [3.0, 1.0, 0.0]})
+    return LoggedModel(
+        LinearRegression().fit(rows, [1.0, 2.0, 4.0]),
+        Schema(columns, "y", ProblemType.REGRESSION),
+        rows,
+        (),
+        (f"scikit-learn=={version('scikit-learn')}", f"skops=={version('skops')}"),
+    )
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_saved_model_is_logged_as_mlflow_itself_would_log_it(project, store, linear, tmp_path):
+    with tracking.run(project, "train") as run_id:
+        tracking.write(run_id, [Param(f"p{n}", "x" * 5000) for n in range(120)])
+        theirs = mlflow.sklearn.log_model(
+            linear.model, name="model", **tracking._model_arguments(linear)
+        )
+        tracking.save_model(linear, tmp_path / "model")
+        uri = tracking.log_saved_model(run_id, tmp_path / "model")
+    expected = store.get_logged_model(theirs.model_id)
+    logged = store.get_logged_model(uri.removeprefix("models:/"))
+    for field in ("name", "experiment_id", "source_run_id", "status", "params", "model_type"):
+        assert getattr(logged, field) == getattr(expected, field), field
+    assert len(logged.params) == 120
+    assert expected.tags.keys() <= logged.tags.keys() | {"mlflow.source.git.commit"}
+    assert logged.tags["ratchet.step"] == "train"
+    outputs = store.get_run(run_id).outputs.model_outputs
+    assert {each.model_id for each in outputs} == {expected.model_id, logged.model_id}
+    ours, their_own = (
+        Path(mlflow.artifacts.download_artifacts(each)) for each in (uri, theirs.model_uri)
+    )
+    assert files_of(ours).keys() == files_of(their_own).keys()
+    told, meant = (mlflow.models.Model.load(str(each)).to_dict() for each in (ours, their_own))
+    own = ("model_id", "model_uuid", "artifact_path", "utc_time_created")
+    assert {k: v for k, v in told.items() if k not in own} == {
+        k: v for k, v in meant.items() if k not in own
+    }
+    assert told["model_id"] == told["model_uuid"] == logged.model_id
+    assert told["artifact_path"] == logged.artifact_location
+
+
+def test_a_logged_folder_is_file_for_file_what_the_store_keeps(project, linear, tmp_path):
+    tracking.save_model(linear, tmp_path / "model")
+    with tracking.run(project, "train") as run_id:
+        uri = tracking.log_saved_model(run_id, tmp_path / "model")
+    kept = files_of(mlflow.artifacts.download_artifacts(uri))
+    kept.pop("registered_model_meta")  # MLflow adds it to what it hands out
+    assert kept == files_of(tmp_path / "model")
+    assert "model.skops" in kept
+
+
+def test_a_logged_model_can_be_loaded_and_registered(project, store, linear, tmp_path, no_pickle):
+    tracking.save_model(linear, tmp_path / "model")
+    with tracking.run(project, "train") as run_id:
+        uri = tracking.log_saved_model(run_id, tmp_path / "model")
+    expected = linear.model.predict(linear.example)
+    for load in (mlflow.sklearn.load_model, mlflow.pyfunc.load_model, tracking.load_model):
+        np.testing.assert_allclose(load(uri).predict(linear.example), expected)
+    version = mlflow.register_model(uri, "linear")
+    assert version.run_id == run_id
+    loaded = mlflow.pyfunc.load_model("models:/linear/1")
+    np.testing.assert_allclose(loaded.predict(loaded.input_example), expected)
+
+
+def test_the_scores_of_a_model_are_its_own_and_the_runs(project, store, linear, tmp_path):
+    tracking.save_model(linear, tmp_path / "model")
+    scores = [Score("valid/rmse", 2.5), Score("train/rmse", float("nan"))]
+    with tracking.run(project, "train") as run_id:
+        uri = tracking.log_saved_model(run_id, tmp_path / "model", scores)
+    model = store.get_logged_model(uri.removeprefix("models:/"))
+    assert [(each.key, each.value) for each in model.metrics] == [("valid/rmse", 2.5)]
+    assert store.get_run(run_id).data.metrics == {"valid/rmse": 2.5}
+
+
+def models_of(store, run_id):
+    return store.search_logged_models([store.get_run(run_id).info.experiment_id])
+
+
+def test_a_model_that_can_not_be_stored_is_told_and_is_not_ready(project, store, linear, tmp_path):
+    tracking.save_model(linear, tmp_path / "model")
+    with pytest.raises(StoreError) as raised, tracking.run(project, "train") as run_id:
+        (tmp_path / "mlruns").touch()
+        tracking.log_saved_model(run_id, tmp_path / "model")
+    assert str(raised.value).startswith("The run's files can't be written to ")
+    assert [model.status.value for model in models_of(store, run_id)] == ["FAILED"]
+
+
+def test_a_model_whose_upload_is_interrupted_is_not_ready(
+    project, store, linear, tmp_path, monkeypatch
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    tracking.save_model(linear, tmp_path / "model")
+    monkeypatch.setattr(mlflow.MlflowClient, "log_model_artifacts", interrupted)
+    with pytest.raises(InterruptionError), tracking.run(project, "train") as run_id:
+        tracking.log_saved_model(run_id, tmp_path / "model")
+    assert [model.status.value for model in models_of(store, run_id)] == ["FAILED"]
+
+
+@pytest.mark.slow
+def test_a_remote_server_gets_model_and_trials_as_a_database_does(
+    tiny, store, linear, tmp_path, monkeypatch
+):
+    command = (
+        *("mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"),
+        *("--artifacts-destination", str(tmp_path / "served"), "--workers", "1"),
+    )
+    tracking.save_model(linear, tmp_path / "model")
+    with Clone(tmp_path).serve(*command, ready="/health") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        project = Project.open(tiny())
+        tracking.connect(project)
+        with tracking.run(project, "train") as run_id, TrialWriter(run_id, RMSE) as writer:
+            writer.write([TRIAL])
+            uri = tracking.log_saved_model(run_id, tmp_path / "model", [Score("valid/rmse", 2.5)])
+        expected = linear.model.predict(linear.example)
+        np.testing.assert_allclose(tracking.load_model(uri).predict(linear.example), expected)
+        assert mlflow.register_model(uri, "linear").run_id == run_id
+    model = store.get_logged_model(uri.removeprefix("models:/"))
+    assert (model.status.value, model.source_run_id) == ("READY", run_id)
+    assert [(each.key, each.value) for each in model.metrics] == [("valid/rmse", 2.5)]
+    assert [each.info.run_name for each in trials_of(store, run_id)] == [
+        "sklearn/linear · rmse 12.500"
+    ]
+
+
 # Trials
 
 TRIAL = TrialResult(
@@ -752,39 +901,235 @@ def trials_of(store, run_id):
     )
 
 
-def test_trials_are_children_that_lasted_as_long_as_the_trials_did(project, store):
+def write_trials(run_id, *trials, metric=RMSE):
+    with TrialWriter(run_id, metric) as writer:
+        writer.write(trials)
+
+
+def test_trials_are_children_that_lasted_as_long_as_the_trials_did(project, store, monkeypatch):
     later = replace(TRIAL, number=5, score=float("nan"), seconds=0.5, elapsed=9.5)
     with tracking.run(project, "train") as run_id:
-        tracking.write_trials(run_id, [TRIAL, later], "rmse")
-    began = store.get_run(run_id).info.start_time
+        began = store.get_run(run_id).info.start_time
+        monkeypatch.setattr(time, "time", lambda: began / 1000 + 60)
+        write_trials(run_id, TRIAL, later)
     first, second = trials_of(store, run_id)
     assert (first.info.start_time - began, first.info.end_time - began) == (7000, 9000)
     assert (second.info.start_time - began, second.info.end_time - began) == (9000, 9500)
     assert (first.info.status, second.info.status) == ("FINISHED", "FINISHED")
-    assert first.info.run_name == "sklearn/linear · rmse 12.5"
-    assert first.data.params == {"trial": "4", "family": "linear", "alpha": "0.5"}
+    assert first.info.run_name == "sklearn/linear · rmse 12.500"
+    assert first.data.params == {
+        "trial": "4",
+        "backend": "sklearn",
+        "family": "linear",
+        "alpha": "0.5",
+    }
     assert first.data.metrics == {"valid/rmse": 12.5, "train/rmse": 11.0, "train/seconds": 2.0}
     assert second.data.metrics == {"train/rmse": 11.0, "train/seconds": 0.5}
     assert first.data.tags["ratchet.step"] == "trial"
     assert first.data.tags["ratchet.backend"] == "sklearn"
+    assert first.data.tags["mlflow.user"]
 
 
-def test_a_trial_that_is_interrupted_while_it_is_written_is_killed(
+def test_trials_of_an_interrupted_search_did_not_end_in_the_future(project, store):
+    with tracking.run(project, "train") as run_id:
+        write_trials(run_id, replace(TRIAL, elapsed=3600.0), replace(TRIAL, elapsed=1800.0))
+    early, late = trials_of(store, run_id)
+    assert late.info.end_time <= 1000 * time.time()
+    assert late.info.end_time - early.info.end_time == 1_800_000
+
+
+def test_a_trial_tells_what_was_fitted_and_how_it_learned(project, store):
+    trial = replace(
+        TRIAL,
+        candidate=Candidate("lightgbm", "lightgbm", {"n_estimators": 5000, "family": "odd"}),
+        refit_params={"n_estimators": 3},
+        curve=(-0.5, -0.75, -0.7),
+        score=0.75,
+    )
+    with tracking.run(project, "train") as run_id:
+        write_trials(run_id, trial, metric=AUC)
+    [child] = trials_of(store, run_id)
+    assert child.info.run_name == "lightgbm · roc_auc 0.7500"
+    assert child.data.params["n_estimators"] == "3"
+    assert child.data.params["family"] == "lightgbm"
+    points = store.get_metric_history(child.info.run_id, "curve/roc_auc")
+    assert [(each.step, each.value) for each in points] == [(1, 0.5), (2, 0.75), (3, 0.7)]
+
+
+def test_trials_are_written_while_the_step_goes_on(project, store, monkeypatch):
+    create, goes_on = mlflow.MlflowClient.create_run, threading.Event()
+
+    def create_later(*arguments, **more):
+        assert goes_on.wait(60)
+        return create(*arguments, **more)
+
+    with tracking.run(project, "train") as run_id:
+        monkeypatch.setattr(mlflow.MlflowClient, "create_run", create_later)
+        with TrialWriter(run_id, RMSE) as writer:
+            writer.write([TRIAL])
+            writer.write([replace(TRIAL, number=5)])
+            assert trials_of(store, run_id) == []
+            goes_on.set()
+        assert len(trials_of(store, run_id)) == 2
+
+
+def test_a_database_takes_trials_and_the_steps_own_words_at_once(project, store, running):
+    curve = tuple(np.linspace(2, 1, 200))
+    trials = [replace(TRIAL, number=number, curve=curve) for number in range(20)]
+    with tracking.run(project, "train") as run_id:
+        with TrialWriter(run_id, RMSE) as writer:
+            writer.write(trials)
+            for n in range(100):
+                tracking.write(run_id, [Score("search/best", n, n), Param(f"p{n}", n)])
+        assert len(trials_of(store, run_id)) == 20
+    assert len(store.get_run(run_id).data.params) == 100
+    assert running() == []
+
+
+def dying_after(n, monkeypatch):
+    """Let a store die after a number of runs were made; give the names of those it refused."""
+    create, refused = mlflow.MlflowClient.create_run, []
+    left = [None] * n
+
+    def create_or_die(client, *arguments, **more):
+        if not left:
+            refused.append(more["run_name"])
+            raise MlflowException("gone")
+        left.pop()
+        return create(client, *arguments, **more)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", create_or_die)
+    return refused
+
+
+def test_a_store_that_dies_while_trials_are_written_is_told_and_not_asked_again(
+    project, store, monkeypatch
+):
+    with pytest.raises(StoreError) as raised, tracking.run(project, "train") as run_id:
+        refused = dying_after(1, monkeypatch)
+        with TrialWriter(run_id, RMSE) as writer:
+            writer.write([TRIAL, TRIAL, TRIAL])
+            writer.write([TRIAL])
+    assert str(raised.value) == f"MLflow's store {mlflow.get_tracking_uri()} failed: gone"
+    assert len(refused) == 1
+    assert [each.info.status for each in trials_of(store, run_id)] == ["FINISHED"]
+    assert status(store, run_id) == "FAILED"
+
+
+def test_an_error_of_the_step_is_told_before_one_of_its_trials(project, monkeypatch):
+    with pytest.raises(RatchetError, match=r"^told$"), tracking.run(project, "train") as run_id:
+        dying_after(0, monkeypatch)
+        with TrialWriter(run_id, RMSE) as writer:
+            writer.write([TRIAL])
+            raise RatchetError("told")
+
+
+def test_a_step_that_is_interrupted_leaves_out_trials_and_none_open(
     project, store, monkeypatch, running
 ):
+    create, begun = mlflow.MlflowClient.create_run, threading.Event()
+
+    def create_slowly(*arguments, **more):
+        made = create(*arguments, **more)
+        begun.set()
+        time.sleep(0.2)
+        return made
+
+    with pytest.raises(InterruptionError), tracking.run(project, "train") as run_id:
+        monkeypatch.setattr(mlflow.MlflowClient, "create_run", create_slowly)
+        with TrialWriter(run_id, RMSE) as writer:
+            writer.write([TRIAL] * 20)
+            assert begun.wait(60)
+            raise KeyboardInterrupt
+    assert 1 <= len(trials_of(store, run_id)) < 20
+    assert {each.info.status for each in trials_of(store, run_id)} == {"FINISHED"}
+    assert running() == []
+
+
+def test_ctrl_c_while_the_last_trials_are_written_leaves_none_open(
+    project, store, monkeypatch, running
+):
+    create = mlflow.MlflowClient.create_run
+
+    def create_and_interrupt(*arguments, **more):
+        made = create(*arguments, **more)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        return made
+
+    with pytest.raises(InterruptionError), tracking.run(project, "train") as run_id:
+        monkeypatch.setattr(mlflow.MlflowClient, "create_run", create_and_interrupt)
+        write_trials(run_id, *[TRIAL] * 20)
+    assert len(trials_of(store, run_id)) < 20
+    assert running() == []
+
+
+def test_a_trial_that_can_not_be_written_is_killed(project, store, monkeypatch, running):
     batch = mlflow.MlflowClient.log_batch
 
-    def interrupted(client, run_id, *rest, **more):
+    def refuse(client, run_id, *rest, **more):
         if run_id != parent:
-            raise KeyboardInterrupt
+            raise MlflowException("too long")
         return batch(client, run_id, *rest, **more)
 
-    with pytest.raises(InterruptionError), tracking.run(project, "train") as parent:
-        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", interrupted)
-        tracking.write_trials(parent, [TRIAL], "rmse")
+    with pytest.raises(StoreError, match=r"too long$"), tracking.run(project, "train") as parent:
+        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", refuse)
+        write_trials(parent, TRIAL)
     [trial] = trials_of(store, parent)
     assert trial.info.status == "KILLED"
     assert running() == []
+
+
+# Learning curves
+
+
+def test_a_short_learning_curve_has_a_point_for_each_round_in_the_metrics_direction():
+    assert tracking.learning_curve("curve/rmse", (3.0, 2.0, 2.5), RMSE) == [
+        Score("curve/rmse", 3.0, 1),
+        Score("curve/rmse", 2.0, 2),
+        Score("curve/rmse", 2.5, 3),
+    ]
+    assert tracking.learning_curve("c", (-0.5, -0.75), AUC) == [
+        Score("c", 0.5, 1),
+        Score("c", 0.75, 2),
+    ]
+
+
+@pytest.mark.parametrize("n", [100, 101, 199, 1000, 5000])
+def test_a_long_learning_curve_keeps_its_first_its_last_and_its_best(n):
+    random = np.random.default_rng(n)
+    losses = random.random(n)
+    points = tracking.learning_curve("curve/rmse", losses, RMSE)
+    rounds = [point.step for point in points]
+    assert len(points) <= 100
+    assert rounds == sorted(set(rounds))
+    assert {1, n, int(losses.argmin()) + 1} <= set(rounds)
+    assert all(point.value == losses[point.step - 1] for point in points)
+    assert max(np.diff(rounds)) <= max(1, 2 * n / 90)
+
+
+def test_rounds_without_a_finite_loss_have_no_point():
+    losses = (float("nan"), 2.0, float("inf"), 1.0)
+    points = tracking.learning_curve("curve/rmse", losses, RMSE)
+    assert points == [Score("curve/rmse", 2.0, 2), Score("curve/rmse", 1.0, 4)]
+    assert tracking.learning_curve("curve/rmse", (), RMSE) == []
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("models", "score", "name"),
+    [
+        (["catboost"], 0.27108, "catboost · rmse 0.2711"),
+        (["a", "b", "c"], 23_487.12, "a+b+c · rmse 23,487"),
+        (["a", "b", "a", "c", "d", "e"], 1.5, "a x2+b+c+2 more · rmse 1.5000"),
+        (["a"], float("nan"), "a · rmse NaN"),
+    ],
+)
+def test_a_run_is_named_by_its_models_and_their_score(models, score, name):
+    assert tracking.run_name(models, RMSE, score) == name
+    assert tracking.run_name(models, RMSE, score, step="train") == f"train · {name}"
 
 
 # Models of others

@@ -4,24 +4,42 @@ import logging
 import os
 import re
 import signal
+import sys
+import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Event
+from types import TracebackType
+from typing import Any, Self
 
 import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
-from mlflow.entities import DatasetInput, InputTag, Metric, RunTag
+from mlflow.entities import (
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Run,
+    RunTag,
+)
+from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 
+from ratchet import hooked, sources
 from ratchet.errors import InterruptionError, RatchetError, StoreError
+from ratchet.gates import decimals, shown
+from ratchet.metrics import Metric
 from ratchet.project import Project, tracking_uri
 from ratchet.schema import Kind, Schema
 from ratchet.search import TrialResult
@@ -35,6 +53,15 @@ LEADER_TAG = "ratchet.leader_run"
 
 PLAIN_LOADERS = ("mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost", "mlflow.onnx")
 """Loaders of formats that hold numbers and no code."""
+
+# Points of a learning curve: a chart is not wide enough to show more.
+CURVE_POINTS = 100
+
+MODEL_NAME = "model"
+"""Name of a run's model among its logged models."""
+
+# Models that a run's name lists: more would push its score out of the UI's column.
+_NAMED_MODELS = 3
 
 # MLflow takes at most 100 params, 100 tags and 1,000 metrics at once.
 _BATCH = 100
@@ -121,6 +148,8 @@ class LoggedModel:
     """Classes in it that skops may load."""
     requirements: tuple[str, ...]
     """Exact pins, such as ``scikit-learn==1.9.1``."""
+    modules: tuple[str, ...] = ()
+    """Modules of the user's own without which it can't be loaded; their code travels with it."""
 
 
 def connect(project: Project) -> str:
@@ -201,9 +230,9 @@ def write(run_id: str, items: Iterable[Item]) -> None:
     """
     client = mlflow.MlflowClient()
     params: list[MlflowParam] = []
-    metrics: list[Metric] = []
+    metrics: list[MlflowMetric] = []
     tags: list[RunTag] = []
-    now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+    now = _milliseconds()
     with translated():
         for item in items:
             match item:
@@ -211,7 +240,7 @@ def write(run_id: str, items: Iterable[Item]) -> None:
                     params.append(MlflowParam(name, str(value)))
                 case Score(name, value, step):
                     if np.isfinite(value):
-                        metrics.append(Metric(name, float(value), now, step))
+                        metrics.append(MlflowMetric(name, float(value), now, step))
                 case Tag(name, value):
                     tags.append(RunTag(name, value))
                 case File(path, folder):
@@ -229,36 +258,143 @@ def write(run_id: str, items: Iterable[Item]) -> None:
             )
 
 
-def write_trials(run_id: str, trials: Sequence[TrialResult], metric: str) -> None:
-    """Record trials as child runs that began and ended when the trials did."""
-    client = mlflow.MlflowClient()
-    with translated():
-        parent = client.get_run(run_id)
-        inherited = {
-            name: value
-            for name, value in parent.data.tags.items()
-            if name.startswith(("mlflow.source.git.", "ratchet."))
-        }
-        for trial in trials:
-            end = parent.info.start_time + int(trial.elapsed * 1000)
-            child = client.create_run(
-                parent.info.experiment_id,
-                start_time=end - int(trial.seconds * 1000),
-                tags={
-                    **inherited,
-                    PARENT_TAG: run_id,
-                    STEP_TAG: "trial",
-                    "ratchet.backend": trial.candidate.backend,
-                    "ratchet.family": trial.candidate.family,
-                },
-                run_name=f"{trial.candidate.label} · {metric} {trial.score:.4g}",
-            )
-            status = "KILLED"
-            try:
-                write(child.info.run_id, _trial_items(trial, metric))
-                status = "FINISHED"
-            finally:  # a child has no block that would end it
-                client.set_terminated(child.info.run_id, status, end)
+class TrialWriter:
+    """Writes trials as child runs in the background, while a step goes on.
+
+    ::
+
+        with TrialWriter(run_id, metric) as writer:
+            writer.write(best_trials)
+            refit()
+
+    The block ends when all are written, and raises what writing them raised.
+    A block that raises itself, or is interrupted, leaves out those that aren't
+    begun; no child stays open.
+    """
+
+    def __init__(self, run_id: str, metric: Metric) -> None:
+        self._run_id = run_id
+        self._metric = metric
+        self._stopped = Event()
+        # One thread: a store that is a file lets one write at a time.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="trials")
+        self._written: list[Future[None]] = []
+
+    def write(self, trials: Sequence[TrialResult]) -> None:
+        """Have trials written as runs that began and ended when they did; return at once."""
+        self._written.append(self._thread.submit(self._write, tuple(trials)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._stopped.set()
+        try:
+            wait(self._written)
+        except BaseException:  # interrupted while it waits
+            self._stopped.set()
+            wait(self._written)
+            raise
+        finally:
+            # Not what waits: a join that was interrupted takes its thread for ended.
+            self._thread.shutdown(wait=False)
+        if kind is None:
+            for written in self._written:
+                written.result()
+
+    def _write(self, trials: Sequence[TrialResult]) -> None:
+        client = mlflow.MlflowClient()
+        with translated():
+            parent = client.get_run(self._run_id)
+            latest = max((trial.elapsed for trial in trials), default=0.0)
+            # A search that was resumed began before its run did.
+            began = min(parent.info.start_time, _milliseconds() - int(1000 * latest))
+            for trial in trials:
+                if self._stopped.is_set():
+                    return
+                try:
+                    self._write_one(client, parent, trial, began)
+                except BaseException:
+                    self._stopped.set()  # what comes next would wait for the same dead store
+                    raise
+
+    def _write_one(
+        self, client: mlflow.MlflowClient, parent: Run, trial: TrialResult, began: int
+    ) -> None:
+        end = began + int(1000 * trial.elapsed)
+        child = client.create_run(
+            parent.info.experiment_id,
+            start_time=end - int(1000 * trial.seconds),
+            tags={
+                **_lineage_tags(parent),
+                PARENT_TAG: self._run_id,
+                STEP_TAG: "trial",
+                "ratchet.backend": trial.candidate.backend,
+                "ratchet.family": trial.candidate.family,
+            },
+            run_name=run_name([trial.candidate.label], self._metric, trial.score),
+        )
+        status = "KILLED"
+        try:
+            write(child.info.run_id, _trial_items(trial, self._metric))
+            status = "FINISHED"
+        finally:  # a child has no block that would end it
+            client.set_terminated(child.info.run_id, status, end)
+
+
+def learning_curve(name: str, losses: Sequence[float], metric: Metric) -> list[Score]:
+    """Turn the losses of a fit into a chart with a point for each round, or for some.
+
+    Parameters
+    ----------
+    name : str
+        What the chart is called, such as ``curve/log_loss``.
+    losses : sequence of float
+        Loss after each round.
+    metric : Metric
+        What the losses measure.
+
+    Returns
+    -------
+    list of Score
+        In the metric's own direction, the round as the step, from 1. Of more
+        than ``CURVE_POINTS`` rounds the first, the last and the best are among
+        those that remain, which lie evenly.
+    """
+    values = np.asarray(losses, dtype=float)
+    rounds = np.flatnonzero(np.isfinite(values))
+    if len(rounds) > CURVE_POINTS:
+        even = np.linspace(0, len(rounds) - 1, CURVE_POINTS - 1).round().astype(int)
+        best = np.argmin(values[rounds])
+        rounds = rounds[np.union1d(even, best)]
+    sign = -1.0 if metric.maximize else 1.0
+    return [Score(name, sign * float(values[at]), int(at) + 1) for at in rounds]
+
+
+def run_name(models: Sequence[str], metric: Metric, score: float, step: str = "") -> str:
+    """Name a run by what it made and how good that is.
+
+    Examples
+    --------
+    >>> from ratchet import metrics
+    >>> from ratchet.problem import ProblemType
+    >>> log_loss = metrics.named("log_loss", ProblemType.BINARY)
+    >>> run_name(["catboost"], log_loss, 0.27108)
+    'catboost · log_loss 0.2711'
+    >>> run_name(["lightgbm", "catboost", "lightgbm"], log_loss, 0.26931, step="train")
+    'train · lightgbm x2+catboost · log_loss 0.2693'
+    """
+    named = [f"{name} x{n}" if n > 1 else name for name, n in Counter(models).items()]
+    if len(named) > _NAMED_MODELS:
+        named[_NAMED_MODELS:] = [f"{len(named) - _NAMED_MODELS} more"]
+    parts = (step, "+".join(named), f"{metric.name} {shown(score, decimals([score]))}")
+    return " · ".join(filter(None, parts))
 
 
 def save_model(model: LoggedModel, path: Path) -> None:
@@ -269,34 +405,110 @@ def save_model(model: LoggedModel, path: Path) -> None:
     RatchetError
         If it holds a class that nobody has declared to be trusted.
     """
-    with _untrusted_told():
-        mlflow.sklearn.save_model(model.model, str(path), **_model_arguments(model))
+    with _untrusted_told(), _code_of(model.modules) as code:
+        mlflow.sklearn.save_model(
+            model.model, str(path), code_paths=code, **_model_arguments(model)
+        )
+
+
+def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> str:
+    """Make what ``save_model`` wrote the model of a run.
+
+    The model takes over the run's params and lineage. The folder's ``MLmodel``
+    is told which model and run it belongs to, so that the folder is, file for
+    file, what MLflow keeps.
+
+    Parameters
+    ----------
+    run_id : str
+        The run; write its params first.
+    folder : Path
+        The saved model.
+    scores : iterable of Score
+        How good it is: of the model and of the run.
+
+    Returns
+    -------
+    str
+        Its URI, ``models:/m-…``.
+
+    Raises
+    ------
+    StoreError
+        If the store fails, or the files can't be written there.
+    """
+    client = mlflow.MlflowClient()
+    with translated(), _unwritable_told():
+        run = client.get_run(run_id)
+        model = client.create_logged_model(
+            run.info.experiment_id,
+            name=MODEL_NAME,
+            source_run_id=run_id,
+            tags=_lineage_tags(run),
+            params=run.data.params,
+        )
+        model_id = model.model_id
+        status = LoggedModelStatus.FAILED
+        try:
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            now = _milliseconds()
+            measured = [
+                MlflowMetric(each.name, float(each.value), now, each.step, model_id, run_id=run_id)
+                for each in scores
+                if np.isfinite(each.value)
+            ]
+            if measured:
+                client.log_batch(run_id, measured)
+            saved = mlflow.models.Model.load(str(folder))
+            saved.run_id = run_id
+            saved.model_id = saved.model_uuid = model_id
+            saved.artifact_path = model.artifact_location
+            saved.save(str(folder / "MLmodel"))
+            client.log_model_artifacts(model_id, str(folder))
+            status = LoggedModelStatus.READY
+        finally:  # else the model's page would say for ever that it is being written
+            client.finalize_logged_model(model_id, status)
+    return f"models:/{model_id}"
 
 
 def log_model(model: LoggedModel) -> str:
-    """Log a model with the active run.
+    """Save a model and log it with the active run.
 
     Returns
     -------
     str
         Its URI, ``models:/m-…``.
     """
-    with translated(), _untrusted_told(), _unwritable_told():
-        info = mlflow.sklearn.log_model(model.model, name="model", **_model_arguments(model))
-    return str(info.model_uri)
+    active = mlflow.active_run()
+    if active is None:
+        raise RuntimeError("there is no active run")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        save_model(model, path)
+        return log_saved_model(active.info.run_id, path)
 
 
-def load_model(uri: str) -> Any:
+def load_model(uri: str, modules: Iterable[str] = ()) -> Any:
     """Load the model of a folder or a ``models:/`` URI, without pickle.
 
     A scikit-learn object comes back as it is, a model that another library
     has saved in a format of its own as MLflow's wrapper with ``predict``.
+    Code that travels with a model is not run: a model of the user's own is
+    loaded by the project's own modules of the same names.
+
+    Parameters
+    ----------
+    uri : str
+        A folder or a ``models:/`` URI.
+    modules : iterable of str
+        Installed modules whose functions a model may name, beside the
+        project's own and those of packages that offer backends.
 
     Raises
     ------
     StoreError
-        If there is no such model, it can't be loaded, or loading it would
-        unpickle: whoever wrote a pickle runs code in the process that loads it.
+        If there is no such model, it can't be loaded, or loading it would run
+        what others wrote: a pickle, or code that the project has not.
     """
     with translated():
         folder = uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri)
@@ -304,7 +516,8 @@ def load_model(uri: str) -> Any:
         if "sklearn" in flavors:
             saved = flavors["sklearn"].get("serialization_format")
             if saved == "skops":
-                return mlflow.sklearn.load_model(folder)
+                with _own_code_only(uri, Path(folder), modules):
+                    return mlflow.sklearn.load_model(folder)
         else:
             saved = flavors.get("python_function", {}).get("loader_module", "no Python format")
             if saved in PLAIN_LOADERS:
@@ -472,14 +685,36 @@ def rename(run_id: str, name: str) -> None:
     write(run_id, [Tag("mlflow.runName", name)])
 
 
-def _trial_items(trial: TrialResult, metric: str) -> Iterator[Item]:
-    yield Param("trial", trial.number)
-    yield Param("family", trial.candidate.family)
-    for name, value in trial.candidate.params.items():
+def _trial_items(trial: TrialResult, metric: Metric) -> Iterator[Item]:
+    candidate = trial.candidate
+    params = {
+        **candidate.params,
+        # What early stopping found: a chart over n_estimators shows what was fitted.
+        **(trial.refit_params or {}),
+        "trial": trial.number,
+        "backend": candidate.backend,
+        "family": candidate.family,
+    }
+    for name, value in params.items():
         yield Param(name, value)
-    yield Score(f"valid/{metric}", trial.score)
-    yield Score(f"train/{metric}", trial.train_score)
+    yield Score(f"valid/{metric.name}", trial.score)
+    yield Score(f"train/{metric.name}", trial.train_score)
     yield Score("train/seconds", trial.seconds)
+    yield from learning_curve(f"curve/{metric.name}", trial.curve, metric)
+
+
+def _lineage_tags(run: Run) -> dict[str, str]:
+    """Give the tags that say where a run comes from, for what belongs to it."""
+    return {
+        name: value
+        for name, value in run.data.tags.items()
+        if name.startswith(("mlflow.source.", "ratchet.")) or name == "mlflow.user"
+    }
+
+
+def _milliseconds() -> int:
+    """Tell the time as MLflow counts it."""
+    return int(1000 * time.time())
 
 
 def _start(project: Project, step: str, parent: str | None, name: str | None) -> str:
@@ -574,6 +809,37 @@ def _model_arguments(model: LoggedModel) -> dict[str, Any]:
         "input_example": model.example,
         "pip_requirements": list(model.requirements),
     }
+
+
+@contextmanager
+def _code_of(modules: Sequence[str]) -> Iterator[list[str] | None]:
+    """Give copies of the code that a model needs, as MLflow wants it; None for a usual model."""
+    with TemporaryDirectory() as folder:
+        yield sources.gather(modules, Path(folder)) if modules else None
+
+
+@contextmanager
+def _own_code_only(uri: str, folder: Path, modules: Iterable[str]) -> Iterator[None]:
+    """Load a model's code from the project, and leave no folder of MLflow's on the path."""
+    code = folder / "code"
+    strangers = sources.strangers(code)
+    if strangers:
+        raise StoreError(
+            f"The model {uri} comes with code that this project has not: {', '.join(strangers)}."
+            f" To load it would run that code. Put it into src/ if you trust it: it is in {code}."
+        )
+    path = list(sys.path)
+    allowed = sources.own_names(code) | sources.plugged() | {sources.top(m) for m in modules}
+    try:
+        # Imported before MLflow puts the model's copies in front of them.
+        for name in sorted(sources.own_names(code)):
+            import_module(name)
+        with hooked.only(allowed):
+            yield
+    except ValueError as error:
+        raise StoreError(f"The model {uri} can't be loaded: {error}") from error
+    finally:
+        sys.path[:] = path
 
 
 def _signature(model: LoggedModel) -> Any:

@@ -1,0 +1,448 @@
+"""Pictures of a search: what was tried, when, how good it was, and what came of it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.gates import decimals, shown
+from ratchet.metrics import Metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Told apart by people with any colour vision (Okabe and Ito 2008); without its yellow, too pale
+# on white, and its black, which is the best so far.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# Together with the colours enough for every family of a search.
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+_BEST = "#000000"
+_FAINT = "#767676"
+# Hyperparameters in one picture.
+_PANELS = 6
+# Curves or bars in one picture.
+_MEMBERS = 12
+# Points of a curve: more can't be seen.
+_POINTS = 200
+# A parameter whose values span more than this factor gets a logarithmic axis.
+_LOG_SPAN = 20
+# Longest label in characters.
+_LABEL = 28
+# In inches. Matplotlib could find the margins itself, which takes longer than the drawing.
+_WIDTH = 8.0
+_HEIGHT = 4.2
+_CHARACTER = 0.08
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model of the leader's, as far as it is drawn."""
+
+    name: str
+    """What it is called."""
+    weight: float = 1.0
+    """Its share of the answer, 0 to 1."""
+    curve: tuple[float, ...] = ()
+    """Its loss after each round; empty when it has no rounds."""
+
+
+def draw(
+    folder: Path, trials: pd.DataFrame, metric: Metric, members: Sequence[Member] = ()
+) -> tuple[Path, ...]:
+    """Draw all that can be told of a search, an SVG file each.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go; made when it isn't there.
+    trials : pd.DataFrame
+        A row a trial in the order they ended, with the columns ``backend``,
+        ``family``, ``params`` (as JSON), ``score``, ``elapsed`` (in seconds)
+        and ``error``; ``share`` of the rows where not every trial had all.
+    metric : Metric
+        What the scores measure.
+    members : sequence of Member
+        The models that the leader is made of.
+
+    Returns
+    -------
+    tuple of Path
+        The files. A figure that would be empty isn't drawn.
+    """
+    # Matplotlib is slow to import, and not every command draws.
+    import matplotlib
+
+    table = _prepared(trials, metric)
+    figures: dict[str, Callable[[], Figure | None]] = {
+        "search": lambda: _search(table, metric),
+        "families": lambda: _families(table, metric),
+        "hyperparameters": lambda: _hyperparameters(table, metric),
+        "learning_curves": lambda: _learning_curves(members, metric),
+        "ensemble": lambda: _ensemble(members),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    # Text stays text, and the same search gives the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ratchet"}):
+        for name, make in figures.items():
+            figure = make()
+            if figure is not None:
+                paths.append(folder / f"{name}.svg")
+                figure.savefig(paths[-1], format="svg", metadata={"Date": None})
+    return tuple(paths)
+
+
+def _prepared(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Add the name of each trial's kind, its loss, and whether it saw all rows."""
+    alone = trials.groupby("family")["backend"].transform("nunique") <= 1
+    named = trials["family"].where(alone, trials["backend"] + "/" + trials["family"])
+    score = pd.to_numeric(trials["score"], errors="coerce").astype("float64")
+    score = score.where(np.isfinite(score))
+    whole = trials["share"] >= 1 if "share" in trials else pd.Series(True, trials.index)
+    return trials.assign(
+        kind=named,
+        score=score,
+        loss=score.map(metric.loss),
+        whole=whole,
+        elapsed=pd.to_numeric(trials["elapsed"], errors="coerce"),
+    )
+
+
+def _search(table: pd.DataFrame, metric: Metric) -> "Figure | None":
+    done, failed = table[table["score"].notna()], table[table["score"].isna()]
+    if done.empty:
+        return None
+    low, high = _limits(done["score"], metric)
+    longest = max(len(_short(kind)) for kind in done["kind"])
+    figure, axes = _axes(right=0.7 + _CHARACTER * max(longest, 20))
+    for kind, color, marker in _styles(done, metric):
+        rows = done[done["kind"] == kind]
+        for whole, part in rows.groupby("whole"):
+            axes.scatter(
+                part["elapsed"],
+                part["score"].clip(low, high),
+                label=_short(kind) if whole or not rows["whole"].any() else None,
+                marker=marker,
+                s=40,
+                linewidths=0.6 if whole else 1.0,
+                edgecolors="white" if whole else color,
+                facecolors=color if whole else "none",
+                zorder=3,
+                clip_on=False,
+            )
+    ranked = done[done["whole"]] if done["whole"].any() else done
+    ranked = ranked.sort_values("elapsed", kind="stable")
+    best = ranked["score"].cummax() if metric.maximize else ranked["score"].cummin()
+    axes.step(
+        [*ranked["elapsed"], table["elapsed"].max()],
+        [*best.clip(low, high), np.clip(best.iloc[-1], low, high)],
+        where="post",
+        color=_BEST,
+        linewidth=1.4,
+        label=f"best so far: {_number(best.iloc[-1])}",
+    )
+    if not failed.empty:
+        axes.plot(
+            failed["elapsed"],
+            np.zeros(len(failed)),
+            "x",
+            color=_FAINT,
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            label=f"failed ({len(failed)})",
+        )
+    if not done["whole"].all():
+        axes.plot([], [], "o", color=_FAINT, markerfacecolor="none", label="on fewer rows")
+    _scored(axes.yaxis, axes.set_ylim, low, high, metric)
+    axes.set_xlim(0, 1.03 * _positive(table["elapsed"].max()))
+    axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:,g}")
+    axes.set_xlabel("seconds since the search began")
+    plural = "trial" if len(table) == 1 else "trials"
+    _titled(figure, f"{len(table)} {plural}{_outside(done, low, high)}")
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
+    return figure
+
+
+def _families(table: pd.DataFrame, metric: Metric) -> "Figure | None":
+    done = table[table["score"].notna()]
+    if done.empty:
+        return None
+    kinds = _styles(table, metric)
+    low, high = _limits(done["score"], metric)
+    labels = [_told(kind, table, metric) for kind, *_ in kinds]
+    figure, axes = _axes(
+        height=1.0 + 0.33 * len(kinds) + 0.2,
+        left=0.3 + _CHARACTER * max(map(len, labels)),
+    )
+    for place, (kind, color, marker) in enumerate(kinds):
+        scores = table.loc[table["kind"] == kind, "score"].dropna()
+        # Steps of the golden ratio: close ones lie apart, and the same search gives the same file.
+        spread = 0.6 * (np.arange(1, len(scores) + 1) * 0.618034 % 1 - 0.5)
+        axes.scatter(
+            scores.clip(low, high),
+            place + (0 * spread if len(scores) == 1 else spread),
+            color=color,
+            marker=marker,
+            s=34,
+            linewidths=0.5,
+            edgecolors="white",
+            zorder=3,
+            clip_on=False,
+        )
+        if len(scores):
+            best = np.clip(scores.max() if metric.maximize else scores.min(), low, high)
+            axes.plot([best, best], [place - 0.4, place + 0.4], color=_BEST, clip_on=False)
+    axes.set_yticks(range(len(kinds)), labels, fontsize=9)
+    axes.set_ylim(len(kinds) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    _scored(axes.xaxis, axes.set_xlim, low, high, metric)
+    _titled(figure, f"the best of each family{_outside(done, low, high)}")
+    return figure
+
+
+def _told(kind: str, table: pd.DataFrame, metric: Metric) -> str:
+    scores = table.loc[table["kind"] == kind, "score"]
+    n_failed = int(scores.isna().sum())
+    best = scores.max() if metric.maximize else scores.min()
+    told = _short(kind) + (f" ({n_failed} failed)" if n_failed else "")
+    return f"{told}  {_number(best)}" if len(scores) > n_failed else told
+
+
+def _hyperparameters(table: pd.DataFrame, metric: Metric) -> "Figure | None":
+    done = table[table["score"].notna() & table["whole"]]
+    if done.empty:
+        return None
+    kind = done["kind"].iloc[int(done["loss"].argmin())]
+    rows = done[done["kind"] == kind]
+    values = pd.DataFrame([json.loads(each) for each in rows["params"]], index=rows.index)
+    values = values.map(_plain)
+    varied = [str(name) for name in values if values[name].nunique(dropna=False) > 1]
+    if len(rows) < 3 or not varied:
+        return None
+    names = varied[:_PANELS]
+    columns = min(3, len(names))
+    n_rows = -(-len(names) // columns)
+    figure = _figure(0.5 + 1.75 * n_rows, left=0.85, right=0.15, bottom=0.55)
+    figure.subplots_adjust(hspace=0.45, wspace=0.08)
+    grid = figure.subplots(n_rows, columns, squeeze=False, sharey=True)
+    low, high = _limits(rows["score"], metric)
+    best = int(rows["loss"].argmin())
+    for place, axes in enumerate(grid.flat):
+        if place >= len(names):
+            figure.delaxes(axes)
+            continue
+        _bare(axes)
+        at = _placed(axes, values[names[place]])
+        heights = rows["score"].clip(low, high)
+        axes.scatter(at, heights, color=_COLORS[0], s=20, linewidths=0.6, edgecolors="white")
+        axes.scatter(
+            at.iloc[best],
+            heights.iloc[best],
+            s=80,
+            facecolors="none",
+            edgecolors=_BEST,
+            linewidths=1.4,
+        )
+        axes.set_xlabel(_short(names[place]), fontsize=9)
+        axes.tick_params(labelsize=8)
+        if place % columns == 0:
+            _scored(axes.yaxis, axes.set_ylim, low, high, metric, size=8)
+    left_out = len(varied) - len(names)
+    more = f"; {left_out} more not shown" if left_out else ""
+    _titled(figure, f"{_short(kind)}: score by hyperparameter, the best ringed{more}")
+    return figure
+
+
+def _learning_curves(members: Sequence[Member], metric: Metric) -> "Figure | None":
+    drawn = [member for member in members if np.isfinite(member.curve).sum() > 1][:_MEMBERS]
+    if not drawn:
+        return None
+    longest = max(len(_short(member.name)) for member in drawn)
+    figure, axes = _axes(right=0.7 + _CHARACTER * (longest + 15))
+    sign = -1.0 if metric.maximize else 1.0
+    ends, starts = [], []
+    for place, member in enumerate(drawn):
+        losses = np.asarray(member.curve, dtype=float)
+        rounds = np.flatnonzero(np.isfinite(losses))
+        best = rounds[np.argmin(losses[rounds])]
+        # The axis is logarithmic, and so are the gaps between the points.
+        even = np.geomspace(1, len(rounds), min(_POINTS, len(rounds))).round().astype(int) - 1
+        kept = np.union1d(rounds[even], best)
+        color = _COLORS[place % len(_COLORS)]
+        axes.plot(
+            kept + 1,
+            sign * losses[kept],
+            color=color,
+            linestyle=("-", "--", ":")[place // len(_COLORS) % 3],
+            linewidth=1.4,
+            label=f"{_short(member.name)}: {_number(sign * losses[best])} at {best + 1}",
+        )
+        axes.plot(best + 1, sign * losses[best], "o", color=color, markersize=5)
+        ends.append(losses[best])
+        # Where a tenth of the rounds is over: the first ones would squeeze the rest.
+        starts.append(losses[rounds[len(rounds) // 10]])
+    worst = max(*starts, *ends)
+    low, high = sorted((sign * min(ends), sign * worst))
+    _logarithmic(axes, 1.0, 3.0)
+    axes.set_xlim(
+        left=1 + min(np.flatnonzero(np.asarray(each.curve) <= worst)[0] for each in drawn)
+    )
+    _scored(axes.yaxis, axes.set_ylim, low, high, metric)
+    axes.set_xlabel("round")
+    _titled(figure, "learning curves, the best round marked")
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
+    return figure
+
+
+def _ensemble(members: Sequence[Member]) -> "Figure | None":
+    if len(members) < 2:
+        return None
+    ranked = sorted(members, key=lambda member: -member.weight)
+    drawn = ranked[:_MEMBERS]
+    names = [_short(member.name) for member in drawn]
+    figure, axes = _axes(
+        height=1.2 + 0.33 * len(drawn), left=0.3 + _CHARACTER * max(map(len, names))
+    )
+    weights = [member.weight for member in drawn]
+    bars = axes.barh(range(len(drawn)), weights, color=_COLORS[0], height=0.7)
+    axes.bar_label(bars, [f"{100 * weight:.3g} %" for weight in weights], padding=3, fontsize=9)
+    axes.set_yticks(range(len(drawn)), names, fontsize=9)
+    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.set_xlim(0, 1.15 * _positive(max(weights)))
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(lambda weight, _: f"{100 * weight:.3g} %")
+    axes.set_xlabel("share of the answer")
+    left_out = len(ranked) - len(drawn)
+    more = f", {left_out} smaller ones not shown" if left_out else ""
+    _titled(figure, f"ensemble of {len(ranked)} models{more}")
+    return figure
+
+
+def _figure(height: float, left: float, right: float, bottom: float) -> "Figure":
+    """Make a figure with margins in inches."""
+    # Not pyplot, which keeps every figure and picks a window system.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height))
+    figure.subplots_adjust(
+        left=left / _WIDTH,
+        right=1 - right / _WIDTH,
+        bottom=bottom / height,
+        top=1 - 0.4 / height,
+    )
+    return figure
+
+
+def _axes(height: float = _HEIGHT, left: float = 0.85, right: float = 0.3) -> "tuple[Figure, Axes]":
+    figure = _figure(height, left, right, bottom=0.6)
+    axes = figure.subplots()
+    _bare(axes)
+    return figure, axes
+
+
+def _bare(axes: "Axes") -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _styles(table: pd.DataFrame, metric: Metric) -> list[tuple[str, str, str]]:
+    """Give each kind of model a colour and a marker, the best first; failed ones come last."""
+    ranked = table.groupby("kind")["loss"].min().sort_values(kind="stable", na_position="last")
+    return [
+        (str(kind), _COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)])
+        for place, kind in enumerate(ranked.index)
+    ]
+
+
+def _limits(scores: pd.Series, metric: Metric) -> tuple[float, float]:
+    """Find the part of the axis that is worth showing: a baseline must not squeeze the rest."""
+    losses = scores.dropna().map(metric.loss)
+    if losses.empty:
+        return 0.0, 1.0
+    quarter, three_quarters = losses.quantile([0.25, 0.75])
+    worst = min(losses.max(), three_quarters + 1.5 * (three_quarters - quarter))
+    ends = sorted(metric.loss(each) for each in (losses.min(), worst))
+    return ends[0], ends[1]
+
+
+def _scored(
+    axis: Any,
+    limit: Callable[[float, float], Any],
+    low: float,
+    high: float,
+    metric: Metric,
+    size: float = 10,
+) -> None:
+    """Make an axis one of scores."""
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
+    limit(low - margin, high + margin)
+    places = decimals([low, high], [high - low])
+    axis.set_major_formatter(lambda value, _: _trimmed(shown(value, places)))
+    axis.get_major_locator().set_params(nbins=6)
+    better = "larger" if metric.maximize else "smaller"
+    axis.set_label_text(f"{metric.name} ({better} is better)", fontsize=size)
+
+
+def _outside(done: pd.DataFrame, low: float, high: float) -> str:
+    outside = int(((done["score"] < low) | (done["score"] > high)).sum())
+    return f"; {outside} far off, drawn at the edge" if outside else ""
+
+
+def _titled(figure: "Figure", title: str) -> None:
+    inches = figure.get_figheight()
+    figure.text(0.12 / _WIDTH, 1 - 0.12 / inches, title, fontsize=10, va="top", weight="bold")
+
+
+def _logarithmic(axes: "Axes", *ticks: float) -> None:
+    from matplotlib.ticker import LogLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=ticks, numticks=6))
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+
+
+def _placed(axes: "Axes", values: pd.Series) -> pd.Series:
+    """Set up a panel's x axis for the values of a hyperparameter, and say where they lie."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().all() and not values.map(lambda each: isinstance(each, bool)).any():
+        if numbers.min() > 0 and numbers.max() / numbers.min() > _LOG_SPAN:
+            _logarithmic(axes, 1.0)
+        return numbers.astype("float64")
+    told = values.map(lambda each: _short(str(each), 12))
+    kinds = sorted(told.unique())
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set_xlim(-0.6, len(kinds) - 0.4)
+    return told.map({kind: float(place) for place, kind in enumerate(kinds)})
+
+
+def _plain(value: Any) -> Any:
+    """Turn a missing value, and one of several parts, into text."""
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
+        return json.dumps(value)
+    return "default" if value is None or value != value else value
+
+
+def _number(value: float) -> str:
+    return shown(value, decimals([value]))
+
+
+def _trimmed(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _positive(value: float) -> float:
+    return value if value > 0 else 1.0
+
+
+def _short(text: str, width: int = _LABEL) -> str:
+    """Cut the middle out of a long name: what tells names apart is often at the end."""
+    tail = width // 3
+    return text if len(text) <= width else f"{text[: width - tail - 1]}…{text[-tail:]}"
