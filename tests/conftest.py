@@ -114,7 +114,9 @@ def tiny_settings(**changes: object) -> dict:
         "seed": 7,
         "data": {"source": "data", "target": "price", "drop": ["dear"]},
         "train": {
-            "families": ["baseline", "linear"],
+            "families": ["baseline", "ridge"],
+            "validation": "holdout",
+            "ensemble": "none",
             "search": {"budget_seconds": None, "max_trials": 3},
         },
         "evaluate": {"resamples": 100},
@@ -169,7 +171,7 @@ def made_once(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     table = tiny_table()
     table.loc[table.index % 10 == 3, "town"] = None
     table.to_parquet(folder / "project" / "data" / "rows.parquet")
-    families = {"params.yaml": ["baseline", "linear"], "better.yaml": ["baseline", "xgboost"]}
+    families = {"params.yaml": ["baseline", "ridge"], "better.yaml": ["baseline", "xgboost"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         patch.setenv("MLFLOW_REGISTRY_URI", "")
@@ -399,7 +401,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, folder / name)
         else:
             (folder / name).unlink(missing_ok=True)
-    small_search(folder / "params.yaml", "linear", "xgboost")
+    small_search(folder / "params.yaml", "ridge", "xgboost")
     small_search(folder / "examples" / "tips.yaml", "logistic", "xgboost")
     Clone(folder).run("git", "add", "--all")
     Clone(folder).run("git", "commit", "--quiet", "--message", "What is being developed")

@@ -21,6 +21,12 @@ class Oracle(BaseEstimator):
         self.n_classes = n_classes
         self.classes_ = np.arange(n_classes)
 
+    def fit(self, X: Any, y: Any) -> "Oracle":
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
     def predict(self, X: Any) -> np.ndarray:
         return np.full(X.shape[0], self.answer)
 

@@ -389,3 +389,63 @@ def test_many_labels_are_told_in_part():
     rows = table().assign(town=[f"town {n:02}" for n in range(50)])
     with pytest.raises(SettingsError, match=r"town 00, .* town 19 and 30 more\.$"):
         only(GROWS, SCHEMA, invariance(), rows)
+
+
+# Clusters
+
+CLUSTERED = Schema(COLUMNS, None, ProblemType.CLUSTERING)
+
+
+class Clusters:
+    """Puts rows into a cluster by a function of the columns."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def predict(self, frame):
+        return np.asarray(self.answer(frame), dtype=np.int64)
+
+
+BY_TOWN = Clusters(lambda frame: 2 * (frame["town"] == "Aachen"))
+
+
+def test_a_row_that_must_stay_in_its_cluster_is_told_when_it_leaves_it():
+    result = only(BY_TOWN, CLUSTERED, invariance(rows=1000))
+    moved = int((table()["town"] == "Aachen").sum())
+    assert (result.n_rows, result.n_violations) == (moved, moved)
+    assert (result.before, result.after) == (2, 0)
+    assert result.worst.endswith("town Aachen → Berlin: cluster 2 → 0")
+    assert not behaves(result).passed
+
+
+def test_a_row_that_stays_in_its_cluster_passes():
+    by_size = Clusters(lambda frame: frame["size"] > 25)
+    result = only(by_size, CLUSTERED, invariance(rows=1000))
+    assert result.n_rows > 0
+    assert behaves(result).passed
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (
+            direction(),
+            "promote.checks 'larger is not cheaper' expect is not_lower, and clusters have no"
+            " order. Of a clustering only kind invariance can be checked: that a row stays in its"
+            " cluster.",
+        ),
+        (
+            invariance(tolerance=1),
+            "promote.checks 'same' tolerance is 1, and a row is in a cluster or in another one."
+            " Set it to 0.",
+        ),
+        (
+            invariance(label="a"),
+            "promote.checks 'same' label is 'a', and a clustering has no classes. Set it to null.",
+        ),
+    ],
+)
+def test_more_than_staying_can_not_be_asked_of_a_cluster(check, told):
+    with pytest.raises(SettingsError) as error:
+        only(BY_TOWN, CLUSTERED, check)
+    assert str(error.value) == told

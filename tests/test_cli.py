@@ -91,9 +91,9 @@ def test_a_run_ends_with_what_was_tried_what_won_and_why(tiny, store, tmp_path, 
     lines = [line.rstrip() for line in out.splitlines() if line.strip()]
     assert lines[0] == "What was tried"
     assert lines[1].split() == ["family", "trials", "failed", "best", "valid/rmse", "seconds"]
-    assert [line.split()[0] for line in lines[2:4]] == ["linear", "baseline"]
+    assert [line.split()[0] for line in lines[2:4]] == ["ridge", "baseline"]
     facts = dict(line.split(maxsplit=1) for line in lines[4:])
-    assert facts["won"].startswith("sklearn/linear, trial ")
+    assert facts["won"].startswith("sklearn/ridge, trial ")
     assert facts["won"].endswith(" of 3")
     number = r"[\d,.]+"
     shape = rf"{number} \[{number}, {number}\], baseline {number}"
@@ -121,8 +121,8 @@ def test_status_before_and_after_the_judgement(evaluated, call):
     assert code == 0
     told = json.loads(out)
     assert told["decision"]["outcome"] == "promoted"
-    assert told["leader"]["name"] == "sklearn/linear"
-    assert told["tried"][0]["family"] == "linear"
+    assert told["leader"]["name"] == "sklearn/ridge"
+    assert told["tried"][0]["family"] == "ridge"
 
 
 def test_status_hides_the_password_of_a_server_that_does_not_answer(evaluated, call):
@@ -384,7 +384,7 @@ cli.main()
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_long_search_is_stopped_within_seconds(tiny, tmp_path, store, running, which):
-    families = ["baseline", "linear", "random_forest"]
+    families = ["baseline", "ridge", "random_forest"]
     params = tiny(train__families=families, train__search__max_trials=10_000)
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, "run", "--params", params],
@@ -415,5 +415,6 @@ def test_a_long_search_is_stopped_within_seconds(tiny, tmp_path, store, running,
     assert {found["pipeline"], found["train"]} == {"KILLED"}
     assert running() == []
     assert {path.name for path in (params.parent / "build").iterdir() if path.is_dir()} == {
-        "prepared"
+        "prepared",
+        "search",
     }

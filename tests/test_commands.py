@@ -46,7 +46,7 @@ def test_the_steps_are_nested_runs_of_one(tiny, store):
     }
     assert main.data.tags["ratchet.leader_run"] == leader.run_id
     assert main.data.tags["mlflow.note.content"] == decision.reason
-    name = f"pipeline · sklearn/linear · rmse {test['test/rmse']:.4g}"
+    name = f"pipeline · sklearn/ridge · rmse {test['test/rmse']:.4g}"
     assert main.info.run_name == name
     ids = {found[step].data.tags["ratchet.pipeline"] for step in ("prepare", "train", "promote")}
     assert len(ids) == 1
@@ -127,7 +127,7 @@ def test_status_tells_what_was_tried_the_best_family_first(project):
     found = status.read(project)
     trials = pd.read_parquet(project.trained / "trials.parquet")
     assert [(each.family, each.trials, each.failed) for each in found.tried] == [
-        ("linear", 2, 0),
+        ("ridge", 2, 0),
         ("baseline", 1, 0),
     ]
     assert found.tried[0].best == found.leader.score == trials["score"].min()
@@ -141,12 +141,12 @@ def test_status_tells_what_was_tried_the_best_family_first(project):
 def test_a_family_that_failed_comes_last_and_is_null_in_json(project):
     path = project.trained / "trials.parquet"
     trials = pd.read_parquet(path)
-    trials.loc[trials["family"] == "linear", "score"] = float("nan")
+    trials.loc[trials["family"] == "ridge", "score"] = float("nan")
     trials.to_parquet(path)
     numbers = json.loads((project.evaluated / "metrics.json").read_text())
     (project.evaluated / "metrics.json").write_text(json.dumps({**numbers, "test/r2": None}))
     found = status.read(project)
-    assert [each.family for each in found.tried] == ["baseline", "linear"]
+    assert [each.family for each in found.tried] == ["baseline", "ridge"]
     assert (found.tried[1].trials, found.tried[1].failed) == (2, 2)
     assert math.isnan(found.tried[1].best)
     assert math.isnan(found.test["test/r2"])
@@ -157,7 +157,7 @@ def test_a_family_that_failed_comes_last_and_is_null_in_json(project):
     told = json.loads(status.as_json(found), parse_constant=refuse)
     assert told["tried"][1]["best"] is None
     assert told["test"]["test/r2"] is None
-    assert told["leader"]["name"] == "sklearn/linear"
+    assert told["leader"]["name"] == "sklearn/ridge"
     assert told["decision"] is None
 
 
@@ -205,7 +205,7 @@ def test_status_says_who_reigns_and_what_the_leader_has_otherwise(evaluated, mon
     assert same.since == decision.decided_at
     other = status.read(Project.open(project.root / "better.yaml")).champion
     assert other.version == 1
-    told = "train.families ['baseline', 'linear'] → ['baseline', 'xgboost']"
+    told = "train.families ['baseline', 'ridge'] → ['baseline', 'xgboost']"
     assert told in other.changes
     assert not any(
         "data_version" in change or change.startswith("data ") for change in other.changes

@@ -64,7 +64,7 @@ def test_the_scores_are_on_the_run_and_on_the_leaders(project, store):
     assert found.items() <= run.data.metrics.items()
     assert found.items() <= leader.data.metrics.items()
     assert run.data.metrics["evaluate/seconds"] > 0
-    assert run.info.run_name == f"evaluate · sklearn/linear · rmse {found['test/rmse']:.4g}"
+    assert run.info.run_name == f"evaluate · sklearn/ridge · rmse {found['test/rmse']:.3f}"
     [read] = run.inputs.dataset_inputs
     assert (read.dataset.name, read.tags[0].value) == ("tiny-test", "test")
 

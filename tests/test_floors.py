@@ -9,15 +9,16 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "ratchet"
 
 FLOORS = (
-    {"errors"},
-    {"expressions", "files", "problem"},
+    {"errors", "hooked"},
+    {"expressions", "files", "folds", "problem", "sources"},
     {"lineage", "metrics", "schema", "settings"},
     {"features", "profile", "project", "splits", "table", "taxi"},
-    {"backends", "gates", "leakage"},
-    {"evaluation", "model"},
+    {"backends", "ensemble", "gates", "leakage"},
+    {"evaluation", "figures", "model"},
     {"behaviour", "cost", "search", "slices"},
-    {"progress", "trainer"},
-    {"tracking"},
+    {"bench", "journal", "progress"},
+    {"model_trainer", "trainer"},
+    {"clusters", "tracking"},
     {"registry"},
     {"steps"},
     {"commands"},
@@ -27,7 +28,10 @@ FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in name
 ONLY_IN = {
     "mlflow": {"registry", "tracking"},
     "hyperopt": {"search"},
+    "catboost": {"backends"},
+    "lightgbm": {"backends"},
     "xgboost": {"backends"},
+    "matplotlib": {"figures"},
     "typer": {"cli"},
 }
 

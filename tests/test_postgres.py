@@ -141,7 +141,7 @@ def project(store, tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "_SECONDS", 0.01)
     (tmp_path / "data").mkdir()
     tiny_table().to_parquet(tmp_path / "data" / "rows.parquet")
-    for name, family in {"better.yaml": "xgboost", "params.yaml": "linear"}.items():
+    for name, family in {"better.yaml": "xgboost", "params.yaml": "ridge"}.items():
         values = tiny_settings(train__families=["baseline", family])
         (tmp_path / name).write_text(yaml.safe_dump(values), encoding="utf-8")
         opened = Project.open(tmp_path / name)

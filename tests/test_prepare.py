@@ -11,6 +11,7 @@ from ratchet import lineage
 from ratchet.errors import DataError
 from ratchet.project import Project
 from ratchet.schema import Schema
+from ratchet.settings import SplitMethod
 from ratchet.steps import prepare
 
 
@@ -98,7 +99,11 @@ def test_test_rows_say_which_of_them_stand_or_fall_together(tiny, store, changes
     assert (prepare.CLUSTER in test) == bool(clusters)
     if clusters:
         assert test[prepare.CLUSTER].nunique() >= clusters
-    assert prepare.CLUSTER not in prepare.read_part(project, "train")
+    by_group = project.settings.split.method is SplitMethod.GROUP
+    parts = [prepare.read_part(project, name) for name in ("train", "valid")]
+    assert [prepare.CLUSTER in part for part in parts] == [by_group] * 2
+    if by_group:
+        assert not set(parts[0][prepare.CLUSTER]) & set(parts[1][prepare.CLUSTER])
     [read] = [
         each.dataset
         for each in store.get_run(outcome.run_id).inputs.dataset_inputs

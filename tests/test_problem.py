@@ -54,6 +54,7 @@ def test_a_target_of_one_value_can_not_be_learned(values, distinct, rows):
     )
 
 
-def test_only_a_quantity_is_no_classification():
-    assert [problem.is_classification for problem in ProblemType] == [True, True, False]
-    assert list(ProblemType) == ["binary", "multiclass", "regression"]
+def test_two_or_more_classes_are_a_classification_and_only_clustering_has_no_target():
+    assert list(ProblemType) == ["binary", "multiclass", "regression", "clustering"]
+    assert [problem.is_classification for problem in ProblemType] == [True, True, False, False]
+    assert [problem.has_target for problem in ProblemType] == [True, True, True, False]

@@ -76,7 +76,7 @@ def test_the_version_says_where_it_comes_from_and_why_it_is_there(project, store
     assert version.tags["ratchet.decision_run"] == decision.decision_run
     assert version.tags["ratchet.metric"] == "rmse"
     assert version.tags["test/rmse"] == f"{decision.score:.6g}"
-    assert version.description == f"sklearn/linear: {decision.reason}"
+    assert version.description == f"sklearn/ridge: {decision.reason}"
 
 
 def test_the_decision_is_written_and_on_a_run_of_its_own(project, store, tmp_path):
@@ -93,7 +93,7 @@ def test_the_decision_is_written_and_on_a_run_of_its_own(project, store, tmp_pat
         assert run.data.tags[f"ratchet.gate.{gate.name}"] == f"passed: {gate.reason}"
     assert run.data.metrics["promoted"] == 1.0
     assert run.data.metrics["test/rmse"] == decision.score
-    assert run.info.run_name == "promote · promoted · sklearn/linear"
+    assert run.info.run_name == "promote · promoted · sklearn/ridge"
     store.download_artifacts(run.info.run_id, "decision.json", str(tmp_path))
     kept = Path(tmp_path / "decision.json").read_bytes()
     assert kept == (project.promoted / "decision.json").read_bytes()

@@ -48,7 +48,7 @@ def test_a_name_a_source_and_a_target_are_enough():
     chosen = from_mapping(LEAST, origin="params.yaml")
     assert chosen.model_name == chosen.experiment_name == "tiny"
     assert chosen.seed == 42
-    assert chosen.train.search == Search(budget_seconds=60.0, max_trials=200)
+    assert chosen.train.search == Search(budget_seconds=60.0, max_trials=1000)
     assert chosen.registry.stage == "Production"
 
 
@@ -135,8 +135,8 @@ def test_all_problems_are_told_at_once_with_the_way_out():
         ),
         (
             "train.problem",
-            "clustering",
-            "must be 'binary', 'multiclass' or 'regression', got 'clustering'",
+            "ranking",
+            "must be 'binary', 'multiclass', 'regression' or 'clustering', got 'ranking'",
         ),
         ("train.metric", 1, "must be text, got 1"),
         ("train.threads", 0, "must be at least 1, got 0"),
@@ -373,7 +373,7 @@ def test_flat_names_are_those_of_the_docs_and_of_overrides(params):
     chosen = load(params)
     values = flat(chosen)
     assert list(values) == [name for name, _, _ in field_docs()]
-    assert values["train.search.max_trials"] == 200
+    assert values["train.search.max_trials"] == 1000
     assert type(values["split.method"]) is str
     assert values["data.drop"] == []
     assert not any(isinstance(value, settings.Section | tuple) for value in values.values())

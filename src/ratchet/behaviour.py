@@ -64,7 +64,8 @@ def run(
 
     What may not move is the predicted quantity; of two classes the positive
     one's probability; of more the probability of ``label``, or without one
-    whichever moved most. Rows that a change leaves as they were don't count.
+    whichever moved most; of a clustering the cluster. Rows that a change
+    leaves as they were don't count.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def run(
     Raises
     ------
     SettingsError
-        If a check names a column, value or class that there is not.
+        If a check names a column, value or class that there is not, or asks of a
+        clustering more than that a row stays in its cluster.
     """
     seen = (test_rows,) if train_rows is None else (test_rows, train_rows)
     prepared = [_prepare(check, schema, test_rows, seen, seed) for check in checks]
@@ -185,17 +187,20 @@ def _told(
         f" → {_shown(prepared.after[name].iloc[row])}"
         for name in prepared.names
     )
-    what = schema.target
-    if schema.problem is not ProblemType.REGRESSION:
+    what = schema.target or "cluster"
+    if schema.problem.is_classification:
         known = code if prepared.code is None else prepared.code
         what = f"probability of {schema.classes[known]!r}"
-    places = decimals([before, after], [after - before])
+    places = decimals([before, after], [after - before]) if schema.target else 0
     numbers = f"{shown(before, places)} → {shown(after, places)}"
     return f"{prepared.before.index[row]}, {changes}: {what} {numbers}"
 
 
 def _code_of(check: Check, schema: Schema, place: str) -> int | None:
     """Find the class whose probability counts; None for a quantity, or for any class."""
+    if schema.target is None:
+        _refuse_of_clusters(check, place)
+        return None
     classes = ", ".join(repr(label) for label in schema.classes)
     if check.label is not None:
         if check.label in schema.classes:
@@ -208,6 +213,24 @@ def _code_of(check: Check, schema: Schema, place: str) -> int | None:
             f" Classes: {classes}."
         )
     return 1 if schema.problem is ProblemType.BINARY else None
+
+
+def _refuse_of_clusters(check: Check, place: str) -> None:
+    """Refuse what numbers of clusters can't do: they are names, not quantities."""
+    if check.expected is not Expect.SAME:
+        raise SettingsError(
+            f"{place} expect is {check.expected.value}, and clusters have no order. Of a clustering"
+            " only kind invariance can be checked: that a row stays in its cluster."
+        )
+    if check.tolerance:
+        raise SettingsError(
+            f"{place} tolerance is {check.tolerance:g}, and a row is in a cluster or in another"
+            " one. Set it to 0."
+        )
+    if check.label is not None:
+        raise SettingsError(
+            f"{place} label is {check.label!r}, and a clustering has no classes. Set it to null."
+        )
 
 
 def _column(name: str, schema: Schema, place: str) -> Column:

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ratchet.commands.history import History
     from ratchet.commands.status import Status
+    from ratchet.progress import SearchProgress
     from ratchet.project import Project
-    from ratchet.search import TrialResult
     from ratchet.steps.promote import Decision
 
 
@@ -71,8 +71,8 @@ def train(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
     project = _project(params, set_)
     from ratchet.steps import train as step
 
-    with _progress(project) as on_trial:
-        step.run(project, on_trial)
+    with _progress(project) as progress:
+        step.run(project, progress.on_trial, progress.on_phase)
 
 
 @app.command()
@@ -160,8 +160,8 @@ def run(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
     project = _project(params, set_)
     from ratchet.commands import pipeline, status
 
-    with _progress(project) as on_trial:
-        pipeline.run(project, on_trial)
+    with _progress(project) as progress:
+        pipeline.run(project, progress.on_trial, progress.on_phase)
     _show(status.read(project))
 
 
@@ -237,12 +237,12 @@ def _project(params: Path, overrides: list[str]) -> "Project":
 
 
 @contextmanager
-def _progress(project: "Project") -> Iterator[Callable[["TrialResult"], None]]:
+def _progress(project: "Project") -> Iterator["SearchProgress"]:
     """Show the search as a live bar on a terminal, as a line a trial elsewhere."""
     from ratchet.progress import SearchProgress
 
     with SearchProgress(project.settings, _console(stderr=True)) as progress:
-        yield progress.on_trial
+        yield progress
 
 
 def _console(*, stderr: bool = False) -> "Console":

@@ -154,7 +154,8 @@ def evaluate(
     Parameters
     ----------
     y : np.ndarray of shape (n,)
-        The truth: quantities, or class codes 0..K-1 (of two, 1 is the positive one).
+        The truth: quantities, or class codes 0..K-1 (of two, 1 is the positive one). For
+        clusters, which have none, the rows' places in a space, of shape (n, d).
     predictions : Predictions
         Of the same n rows.
     metrics : sequence of Metric

@@ -162,13 +162,14 @@ def look(
     """Look for every kind of leak.
 
     What ties a column to the target is looked for in training and validation
-    rows. Test rows are only compared with training rows.
+    rows. Test rows are only compared with training rows. Without a target
+    that comparison is all there is.
 
     Parameters
     ----------
     prepared : Prepared
-        Features and target. What else is in ``extra`` is looked at for groups
-        and times.
+        Features, and target if there is one. What else is in ``extra`` is looked at for
+        groups and times.
     parts : Splits
         Rows of each part.
     split : settings.Split
@@ -178,23 +179,7 @@ def look(
     allow : sequence of (str, str)
         As in ``data.allow``: a column or a kind of leak, and the reason.
     """
-    known = np.sort(np.concatenate([parts.train, parts.valid]))
-    frame = prepared.frame.iloc[known].reset_index(drop=True)
-    found: list[Finding] = []
-
-    def others() -> Schema:
-        # A column that gives the answer alone does so in every company.
-        named = {name for finding in found for name in finding.columns}
-        kept = tuple(column for column in prepared.schema.columns if column.name not in named)
-        return replace(prepared.schema, columns=kept)
-
-    found += rebuilt_by_one(frame, others(), seed)
-    found += telling_gaps(frame, others())
-    found += ordered_ids(prepared.frame, others(), parts, seed)
-    if split.method in (SplitMethod.RANDOM, SplitMethod.STRATIFIED):
-        found += groups_on_both_sides(prepared.frame, prepared.extra, others(), parts)
-    found += near_perfect(frame, others(), seed)
-    found += rebuilt_by_two(frame, others(), seed)
+    found = _answers_given(prepared, parts, split, seed) if prepared.schema.target else []
     repeated, notes = repeated_rows(prepared.frame, prepared.schema, parts)
     older, more_notes = older_test(prepared.frame, prepared.extra, prepared.schema, parts, split)
     judged, unused = judge([*found, *repeated, *older], allow)
@@ -211,7 +196,7 @@ def watched(columns: Sequence[str], data: settings.Data) -> tuple[str, ...]:
     data : settings.Data
         Target and features.
     """
-    sources = columns_used(data.target, columns)
+    sources = frozenset() if data.target is None else columns_used(data.target, columns)
     if data.features is None:
         others: Sequence[str] = data.drop
     else:
@@ -329,9 +314,9 @@ def rebuilt_by_one(frame: pd.DataFrame, schema: Schema, seed: int) -> tuple[Find
     for name in schema.names:
         evidence = None
         if codes is not None:
-            evidence = codes.evidence(frame[name], repr(name), schema.target)
+            evidence = codes.evidence(frame[name], repr(name), str(schema.target))
         if evidence is None and quantity is not None and _is_number(frame[name]):
-            evidence = quantity.evidence(_numbers(frame[name]), repr(name), schema.target)
+            evidence = quantity.evidence(_numbers(frame[name]), repr(name), str(schema.target))
         if evidence is not None:
             findings.append(Finding(Leak.REBUILT, (name,), evidence))
     return tuple(findings)
@@ -370,7 +355,7 @@ def rebuilt_by_two(frame: pd.DataFrame, schema: Schema, seed: int) -> tuple[Find
             pair = names[first], names[second]
             values = _combine(sign, _numbers(frame[pair[0]]), _numbers(frame[pair[1]]))
             told = f"({pair[0]!r} {sign} {pair[1]!r})"
-            evidence = test.evidence(values, told, schema.target)
+            evidence = test.evidence(values, told, str(schema.target))
             if evidence is not None:
                 found.setdefault(frozenset(pair), Finding(Leak.REBUILT, pair, evidence))
     return tuple(found.values())
@@ -525,7 +510,7 @@ def groups_on_both_sides(
 def repeated_rows(
     frame: pd.DataFrame, schema: Schema, parts: Splits
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Count held-out rows that stand in training too, features and target alike.
+    """Count held-out rows that stand in training too, features and any target alike.
 
     Numbers of rows don't count as values. Some honest tables repeat rows, so
     fewer than ``MAX_REPEATED``, or those that few values make likely, are a note.
@@ -533,7 +518,7 @@ def repeated_rows(
     Parameters
     ----------
     frame : pd.DataFrame of shape (n_rows, n_columns)
-        Features and target of all rows.
+        Features, and target if there is one, of all rows.
     schema : Schema
         Its columns.
     parts : Splits
@@ -547,19 +532,23 @@ def repeated_rows(
         At most one.
     """
     names = [name for name in schema.names if _id_numbers(frame[name]) is None]
-    rows = frame[[*(names or schema.names), schema.target]]
+    targets = [] if schema.target is None else [schema.target]
+    rows = frame[[*(names or schema.names), *targets]]
     hashes = table.row_hashes(rows)
     held_out = np.concatenate([parts.valid, parts.test])
     again = np.isin(hashes[held_out], hashes[parts.train])
     counts = []
     for title, part in (("valid", again[: len(parts.valid)]), ("test", again[len(parts.valid) :])):
         counts.append(f"{part.sum():,} of {len(part):,} {title} rows ({part.mean():.1%})")
-    told = f"{' and '.join(counts)} equal a training row in every column and in {schema.target}"
+    told = f"{' and '.join(counts)} equal a training row in every column"
+    told += "".join(f" and in {name}" for name in targets)
     if again.mean() < NOTED_REPEATED:
         return (), ()
     if again.sum() < MIN_REPEATED:
         return (), (f"{told}.",)
-    oversampled = _oversampled(frame[schema.target].to_numpy()[held_out], again, schema)
+    oversampled = 0.0, ""
+    if schema.target is not None:
+        oversampled = _oversampled(frame[schema.target].to_numpy()[held_out], again, schema)
     if again.mean() <= MAX_REPEATED and not oversampled[0]:
         return (), (f"{told}: scores may be too good.",)
     # Where as many of the different rows differ from another one in a single column, the table
@@ -629,6 +618,30 @@ def older_test(
         f" {split.method}: training knows rows that are newer than test rows. If the model is to"
         " predict what comes next, split by time.",
     )
+
+
+def _answers_given(
+    prepared: Prepared, parts: Splits, split: settings.Split, seed: int
+) -> list[Finding]:
+    """Look for all that ties columns to the target."""
+    known = np.sort(np.concatenate([parts.train, parts.valid]))
+    frame = prepared.frame.iloc[known].reset_index(drop=True)
+    found: list[Finding] = []
+
+    def others() -> Schema:
+        # A column that gives the answer alone does so in every company.
+        named = {name for finding in found for name in finding.columns}
+        kept = tuple(column for column in prepared.schema.columns if column.name not in named)
+        return replace(prepared.schema, columns=kept)
+
+    found += rebuilt_by_one(frame, others(), seed)
+    found += telling_gaps(frame, others())
+    found += ordered_ids(prepared.frame, others(), parts, seed)
+    if split.method in (SplitMethod.RANDOM, SplitMethod.STRATIFIED):
+        found += groups_on_both_sides(prepared.frame, prepared.extra, others(), parts)
+    found += near_perfect(frame, others(), seed)
+    found += rebuilt_by_two(frame, others(), seed)
+    return found
 
 
 def _told(finding: Finding) -> str:

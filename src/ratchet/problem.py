@@ -1,4 +1,4 @@
-"""Which kind of problem a target column poses."""
+"""Which kind of problem a table poses: what its target column asks, or groups without one."""
 
 from enum import StrEnum
 
@@ -19,11 +19,18 @@ class ProblemType(StrEnum):
     """One of three or more classes."""
     REGRESSION = "regression"
     """A quantity."""
+    CLUSTERING = "clustering"
+    """Nothing: rows that are alike are put together, and there is no target."""
 
     @property
     def is_classification(self) -> bool:
         """Whether the target is a class label."""
-        return self is not ProblemType.REGRESSION
+        return self in (ProblemType.BINARY, ProblemType.MULTICLASS)
+
+    @property
+    def has_target(self) -> bool:
+        """Whether a column says what is right; only clustering has none."""
+        return self is not ProblemType.CLUSTERING
 
 
 def detect_problem(y: pd.Series) -> ProblemType:
@@ -32,7 +39,7 @@ def detect_problem(y: pd.Series) -> ProblemType:
     Text, booleans and categories are classes. Numbers with a fractional part
     are quantities. Whole numbers are classes while there are at most
     ``MAX_CLASSES`` distinct ones. The guess is a default:
-    ``train.problem`` in params.yaml overrides it.
+    ``train.problem`` in params.yaml overrides it. Clustering is never guessed.
 
     Parameters
     ----------

@@ -45,14 +45,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """The feature columns in their order, and the target."""
+    """The feature columns in their order, and the target if there is one."""
 
     columns: tuple[Column, ...]
     """Feature columns, in the order of the prepared table."""
-    target: str
-    """Name of the target column in the prepared table."""
+    target: str | None
+    """Name of the target column in the prepared table; None for clustering, which has none."""
     problem: ProblemType
-    """What the target poses."""
+    """What the target poses, or clustering."""
     classes: tuple[Label, ...] = ()
     """Class labels in the order of their codes; the positive class is the last of two."""
 

@@ -170,8 +170,8 @@ class Data(Section):
 
     source: str
     """File or folder of parquet or CSV files, relative to the folder of params.yaml."""
-    target: Expression
-    """Column to predict, or an expression over columns, e.g. `minutes(dropoff - pickup)`."""
+    target: Expression | None
+    """Column to predict, or an expression such as `minutes(b - a)`; null only for clustering."""
     filter: Expression | None = None
     """Rows to keep, as an expression over columns and `target`; null keeps every row."""
     features: Names | None = None
@@ -225,7 +225,7 @@ class Search(Section):
 
     budget_seconds: PositiveFloat | None = 60.0
     """Wall-clock limit of the whole training in seconds; null: only max_trials ends the search."""
-    max_trials: Count = 200
+    max_trials: Count = 1000
     """Most candidates to try over all families; with no time limit, exactly reproducible."""
     resume: bool = True
     """Whether a search that was interrupted goes on where it stopped."""
@@ -259,7 +259,7 @@ class Train(Section):
     """What to train, and what to optimise."""
 
     problem: Annotated[ProblemType | None, Field(strict=False)] = None
-    """binary, multiclass or regression; null decides from the target column."""
+    """binary, multiclass, regression or clustering; null decides from the target column."""
     metric: str | None = None
     """Score to optimise, e.g. rmse, log_loss, f0.5; null takes the problem's usual one."""
     families: Names | None = None
@@ -528,11 +528,51 @@ def from_mapping(values: Mapping[str, Any], *, origin: str) -> Settings:
         With every problem at once.
     """
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         problems = list(_problems(error.errors()))
+    else:
+        problems = list(_contradictions(settings))
+        if not problems:
+            return settings
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     raise SettingsError("\n  - ".join([f"{origin} has {count}:", *problems]))
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Say what sections ask for that the problem in another one can't have."""
+    problem, target = settings.train.problem, settings.data.target
+    if problem is not ProblemType.CLUSTERING:
+        if target is None:
+            yield (
+                "data.target must name a column or an expression, got null; only a clustering has"
+                " none, with train.problem clustering"
+            )
+        return
+    rules = settings.promote
+    refused = [
+        ("data.target", target, "rows are put together without one"),
+        ("data.positive", settings.data.positive, "there are no classes"),
+        ("promote.max_calibration_error", rules.max_calibration_error, "it has no probabilities"),
+        (
+            "promote.slices.columns",
+            None if rules.slices.columns is None else list(rules.slices.columns),
+            "how well clusters are apart is told by all rows together",
+        ),
+    ]
+    for name, value, reason in refused:
+        if value is not None:
+            yield f"{name} must be null with train.problem clustering, as {reason}, got {value!r}"
+    if settings.split.method is SplitMethod.STRATIFIED:
+        yield (
+            "split.method must be random, group or time with train.problem clustering, as there"
+            " are no classes, got 'stratified'"
+        )
+    if settings.train.validation is Validation.FOLDS:
+        yield (
+            "train.validation must be auto or holdout with train.problem clustering, as clusterings"
+            " are compared on the same valid rows, got 'folds'"
+        )
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -572,7 +612,7 @@ def flat(settings: Section, prefix: str = "") -> dict[str, Any]:
     Examples
     --------
     >>> flat(Search(max_trials=5))
-    {'budget_seconds': 60.0, 'max_trials': 5}
+    {'budget_seconds': 60.0, 'max_trials': 5, 'resume': True}
     """
     values: dict[str, Any] = {}
     for name in type(settings).model_fields:

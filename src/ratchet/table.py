@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -72,7 +72,7 @@ class Prepared:
     """Rows and columns that the splits are made of."""
 
     frame: pd.DataFrame
-    """Feature columns in the order of ``schema``, then the target; an index 0..n-1."""
+    """Feature columns in the order of ``schema``, then the target if any; an index 0..n-1."""
     extra: pd.DataFrame
     """Columns that are carried along for the split, with the same index."""
     schema: Schema
@@ -139,7 +139,7 @@ def prepare_table(
     problem: ProblemType | None,
     keep: Collection[str] = (),
 ) -> Prepared:
-    """Compute the target, filter the rows and select the features.
+    """Compute the target if there is one, filter the rows and select the features.
 
     Features are ``data.features``, or else every column but the ones the target
     is computed from, ``data.drop`` and ``keep``.
@@ -151,7 +151,7 @@ def prepare_table(
     data : settings.Data
         Target, filter and columns.
     problem : ProblemType, optional
-        None decides from the target.
+        None decides from the target; without a target it is clustering.
     keep : collection of str
         Columns that the split needs, such as the time or the group.
 
@@ -165,7 +165,7 @@ def prepare_table(
         With every problem at once.
     """
     frame = table.frame
-    name = expressions.column_of(data.target, frame.columns)
+    name = None if data.target is None else expressions.column_of(data.target, frame.columns)
     y, kept = _target_and_rows(table, data, keep)
     if not kept.any():
         raise DataError(
@@ -176,9 +176,11 @@ def prepare_table(
     rows = frame.loc[kept].reset_index(drop=True)
     names, notes = _feature_names(table, data, name, keep)
     features, more_notes, problems = _features(rows[names], data.categorical, places)
-    target, faults = _target(y[kept].reset_index(drop=True), data, problem, places)
+    target, faults = (
+        (None, []) if y is None else _target(y[kept].reset_index(drop=True), data, problem, places)
+    )
     _raise([*faults, *problems])
-    if target is None or not features:
+    if not features:
         raise DataError(
             "No feature columns are left. Check data.features and data.drop in params.yaml;"
             " columns with one value only are left out."
@@ -192,9 +194,11 @@ def prepare_table(
         for (name, feature), (_, kind) in zip(prepared.items(), features, strict=True)
     )
     return Prepared(
-        pd.DataFrame(prepared | {title: target.labels}),
+        pd.DataFrame(prepared if target is None else prepared | {title: target.labels}),
         rows[list(dict.fromkeys(keep))],
-        Schema(columns, title, target.problem, target.classes),
+        Schema(columns, None, ProblemType.CLUSTERING)
+        if target is None
+        else Schema(columns, title, target.problem, target.classes),
         n_read=len(frame),
         n_filtered_out=len(frame) - len(rows),
         kept=np.flatnonzero(kept),
@@ -791,22 +795,24 @@ class _Places:
 
 def _target_and_rows(
     table: Table, data: settings.Data, keep: Collection[str]
-) -> tuple[pd.Series, np.ndarray]:
+) -> tuple[pd.Series | None, np.ndarray]:
     """Evaluate target and filter; every unknown name and wrong expression is told at once."""
     problems = _name_problems(table, data, keep)
     y = kept = None
+    extra = {}
+    if data.target is not None:
+        try:
+            y = expressions.evaluate(data.target, table.frame)
+        except DataError as error:
+            problems.append(f"data.target: {error}")
+        # Where it can't be computed, a stand-in lets the filter's own columns be checked.
+        extra["target"] = pd.Series(np.nan, index=table.frame.index) if y is None else y
     try:
-        y = expressions.evaluate(data.target, table.frame)
-    except DataError as error:
-        problems.append(f"data.target: {error}")
-    try:
-        # Where there is no target, a stand-in lets the filter's own columns be checked.
-        stand_in = pd.Series(np.nan, index=table.frame.index) if y is None else y
-        kept = _kept(table.frame, data.filter, stand_in)
+        kept = _kept(table.frame, data.filter, extra)
     except DataError as error:
         problems.append(f"data.filter: {error}")
     _raise(problems)
-    assert y is not None and kept is not None
+    assert kept is not None
     return y, kept
 
 
@@ -824,7 +830,7 @@ def _name_problems(table: Table, data: settings.Data, keep: Collection[str]) -> 
         for name in names
         if name not in columns and not (setting == "data.drop" and name in table.left_out)
     ]
-    target = expressions.column_of(data.target, columns)
+    target = None if data.target is None else expressions.column_of(data.target, columns)
     for name in dict.fromkeys(data.features or ()):
         if name in data.drop:
             problems.append(f"data.features and data.drop both name {name!r}. Keep one.")
@@ -833,10 +839,10 @@ def _name_problems(table: Table, data: settings.Data, keep: Collection[str]) -> 
     return problems
 
 
-def _kept(frame: pd.DataFrame, rule: str | None, y: pd.Series) -> np.ndarray:
+def _kept(frame: pd.DataFrame, rule: str | None, extra: Mapping[str, pd.Series]) -> np.ndarray:
     if rule is None:
         return np.ones(len(frame), dtype=bool)
-    result = expressions.evaluate(rule, frame, {"target": y})
+    result = expressions.evaluate(rule, frame, extra)
     if not pd.api.types.is_bool_dtype(result):
         raise DataError(f"{rule!r} must be true or false for every row, got {result.iloc[0]!r}.")
     return result.astype("boolean").fillna(False).to_numpy(bool)
@@ -849,11 +855,11 @@ def _feature_names(
     if data.features is not None:
         return list(dict.fromkeys(data.features)), []
     columns = list(table.frame.columns)
-    sources = expressions.columns_used(data.target, columns)
+    sources = frozenset() if data.target is None else expressions.columns_used(data.target, columns)
     hidden = {*sources, *data.drop, *keep}
     unasked = [name for name in columns if name in sources and name not in data.drop]
     notes = []
-    if target is None and unasked:
+    if data.target is not None and target is None and unasked:
         notes.append(
             f"The target is computed from {listed(unasked)}: no features, unless data.features"
             " names them."

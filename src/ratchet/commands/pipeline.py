@@ -10,7 +10,11 @@ from ratchet.steps.promote import Decision
 from ratchet.tracking import Score, Tag
 
 
-def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: None) -> Decision:
+def run(
+    project: Project,
+    on_trial: Callable[[TrialResult], None] = lambda _: None,
+    on_phase: Callable[[str], None] = lambda _: None,
+) -> Decision:
     """Prepare, train, evaluate and promote, as nested runs of one parent.
 
     Raises
@@ -22,7 +26,7 @@ def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: No
     with tracking.run(project, "main", name="pipeline") as run_id:
         prepare.run(project)
         origin.record(run_id, project, origin.of(project, origin.read_data(project)))
-        leader = train.run(project, on_trial)
+        leader = train.run(project, on_trial, on_phase)
         scores = evaluate.run(project)
         decision = promote.run(project)
         main = scores.score(leader.metric)

@@ -82,7 +82,7 @@ def read(project: Project) -> Status:
     """
     leader = Leader.load(project)
     problem = Schema.load(project.prepared / "schema.json").problem
-    metric = metrics.named(leader.metric, problem)
+    metric = metrics.named(leader.metric_reference, problem)
     trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
     tried = [
         Tried(

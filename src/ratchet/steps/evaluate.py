@@ -6,18 +6,22 @@ import time
 import numpy as np
 import pandas as pd
 
+from ratchet import clusters as clustering
 from ratchet import evaluation, files, metrics, model, tracking
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.schema import Schema
+from ratchet.settings import SplitMethod
 from ratchet.steps import origin, prepare
-from ratchet.steps.train import Leader
+from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
 from ratchet.tracking import Score, Tag
 
 logger = logging.getLogger(__name__)
 
+# Fewer rows than these have no score of their own.
+MIN_UNSEEN = 20
 # Points in the plot of predicted against actual.
 PLOT_ROWS = 1000
 
@@ -42,16 +46,20 @@ def run(project: Project) -> Evaluation:
     with tracking.run(project, "evaluate", parent=leader.run_id) as run_id:
         origin.record(run_id, project, origin.of(project, origin.read_data(project)))
         tracking.write(run_id, prepare.inputs(project, schema, test=rows))
-        y = encode_target(rows[schema.target], schema)
+        scored = judged(project, schema, rows)
+        y = truth(project, schema, scored)
         predicted, trivial = (
-            model.predict(tracking.load_model(str(project.trained / name)), rows, schema)
+            model.predict(tracking.load_model(str(project.trained / name)), scored, schema)
             for name in ("model", "baseline")
         )
-        leads, base = (judge(project, schema, y, each, rows) for each in (predicted, trivial))
+        leads, base = (judge(project, schema, y, each, scored) for each in (predicted, trivial))
         numbers = {**leads.flat("test"), **base.flat("baseline/test")}
+        if schema.target is None:
+            numbers |= clustering.Sizes.of(predicted.values).flat("test")
+        numbers |= _on_unseen_rows(project, schema, y, predicted, scored)
         with files.whole_folder(project.evaluated) as folder:
             files.write_json(folder / "metrics.json", numbers)
-            drawn = _sample(schema, y, predicted, project.settings.seed)
+            drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
         seconds = time.monotonic() - started
         scores = [Score(name, value) for name, value in numbers.items()]
@@ -69,7 +77,9 @@ def run(project: Project) -> Evaluation:
         )
         tracking.write(leader.run_id, [*scores, Tag("ratchet.evaluate_run", run_id)])
         main = leads.score(leader.metric)
-        tracking.rename(run_id, f"evaluate · {leader.name} · {leader.metric} {main.value:.4g}")
+        metric = metrics.named(leader.metric_reference, schema.problem)
+        name = tracking.run_name([leader.name], metric, main.value, step="evaluate")
+        tracking.rename(run_id, name)
     logger.info(
         "evaluate: test/%s %.4g [%.4g, %.4g], baseline %.4g, in %.1f s",
         leader.metric,
@@ -93,6 +103,26 @@ def require(project: Project) -> None:
     files.read_json(project.evaluated / "metrics.json", made_by="evaluate")
 
 
+def judged(project: Project, schema: Schema, rows: pd.DataFrame) -> pd.DataFrame:
+    """Give the test rows that are scored: all, but for a clustering of many a sample."""
+    return rows if schema.target else clustering.judged(rows, project.settings.seed)
+
+
+def truth(project: Project, schema: Schema, rows: pd.DataFrame) -> np.ndarray:
+    """Give what predictions are held against.
+
+    Returns
+    -------
+    np.ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        Class codes or quantities; for a clustering the places of the rows in
+        the space of these rows, which is no model's own.
+    """
+    if schema.target is None:
+        by_time = project.settings.split.method is SplitMethod.TIME
+        return clustering.space(rows, schema, time_ordered=by_time)
+    return encode_target(rows[schema.target], schema)
+
+
 def judge(
     project: Project, schema: Schema, y: np.ndarray, predictions: Predictions, rows: pd.DataFrame
 ) -> Evaluation:
@@ -104,8 +134,8 @@ def judge(
         Whose settings say how many resamples and which confidence.
     schema : Schema
         The columns and the problem.
-    y : ndarray of shape (n_rows,)
-        Class codes or quantities.
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+        What ``truth`` gives.
     predictions : Predictions
         Of the model that is judged, on the same rows.
     rows : pd.DataFrame
@@ -125,14 +155,46 @@ def judge(
     )
 
 
+def _on_unseen_rows(
+    project: Project, schema: Schema, y: np.ndarray, predicted: Predictions, rows: pd.DataFrame
+) -> dict[str, float]:
+    """Score the rows that repeat no row the leader was fitted on, where there are others.
+
+    A model that knows rows by heart is right about their repetitions, and only
+    these scores tell what it makes of a new one.
+    """
+    seen = np.load(project.trained / ROWS_FILE, allow_pickle=False)
+    new = ~np.isin(rows[prepare.ROW].to_numpy(), seen)
+    if schema.target is None or new.all() or new.sum() < MIN_UNSEEN:
+        return {}
+    scores = judge(project, schema, y[new], predicted.only(new), rows[new])
+    return {**scores.flat("test_unseen"), "test_unseen/rows": float(new.sum())}
+
+
 def clusters(rows: pd.DataFrame) -> np.ndarray | None:
     """Give the codes of test rows that stand or fall together, if there are any."""
     return rows[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in rows else None
 
 
-def _sample(schema: Schema, y: np.ndarray, predicted: Predictions, seed: int) -> pd.DataFrame:
-    """Draw rows for the plot of predicted against actual, which needs no more."""
+def _sample(
+    schema: Schema, y: np.ndarray, predicted: Predictions, scored: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    """Draw rows for the plot of predicted against actual, which needs no more.
+
+    Clusters have no actual value: their rows come with their hash, by which they
+    are known again, and with their places on the two axes along which rows differ most.
+    """
     rows = np.random.default_rng(seed).permutation(len(y))[:PLOT_ROWS]
+    if schema.target is None:
+        axes = clustering.axes(y)[rows].round(4)
+        return pd.DataFrame(
+            {
+                "row": scored[prepare.ROW].to_numpy()[rows],
+                "cluster": predicted.values[rows],
+                "x": axes[:, 0],
+                "y": axes[:, 1],
+            }
+        )
     pair = pd.DataFrame({"actual": y[rows], "predicted": predicted.values[rows]})
     if not schema.problem.is_classification:
         return pair.round(4)

@@ -21,7 +21,6 @@ from ratchet.registry.versions import Version
 from ratchet.schema import Schema
 from ratchet.steps import evaluate, prepare
 from ratchet.steps.train import ROWS_FILE, Code, Leader
-from ratchet.table import encode_target
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Challenger:
     """What it is, for people."""
     metric: str
     """Score that the gates compare."""
+    metric_reference: str
+    """What that score is found by: its name, or the import path of the user's function."""
     folder: Path
     """Where its saved model lies, to be weighed."""
     test_digest: str
@@ -109,6 +110,7 @@ def challenger_of(project: Project, run_id: str | None) -> Challenger:
             model_uri=leader.model_uri,
             name=leader.name,
             metric=leader.metric,
+            metric_reference=leader.metric_reference,
             folder=project.trained / "model",
             test_digest=digest,
             train_score=leader.train_score,
@@ -122,6 +124,7 @@ def challenger_of(project: Project, run_id: str | None) -> Challenger:
         model_uri=given.uri,
         name=given.name,
         metric=leader.metric,
+        metric_reference=leader.metric_reference,
         folder=given.folder,
         test_digest=digest,
         train_score=None,
@@ -154,7 +157,7 @@ def judge(
     StoreError
         If MLflow's store fails.
     """
-    bench = _Bench.of(project, challenger.metric)
+    bench = _Bench.of(project, challenger.metric_reference)
     ours = tracking.load_model(str(challenger.folder))
     predicted = model.predict(ours, bench.rows, bench.schema)
     trivial = model.predict(
@@ -244,13 +247,13 @@ class _Bench:
     @classmethod
     def of(cls, project: Project, metric: str) -> "_Bench":
         schema = Schema.load(project.prepared / "schema.json")
-        rows = prepare.read_part(project, "test")
+        rows = evaluate.judged(project, schema, prepare.read_part(project, "test"))
         return cls(
             project,
             schema,
             metrics.named(metric, schema.problem),
             rows,
-            encode_target(rows[schema.target], schema),
+            evaluate.truth(project, schema, rows),
             evaluate.clusters(rows),
         )
 

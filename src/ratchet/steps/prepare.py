@@ -24,8 +24,8 @@ PARTS = ("train", "valid", "test")
 CONTEXTS = {"train": "training", "valid": "validation", "test": "test"}
 
 CLUSTER = "ratchet_cluster"
-"""Column of the test rows that says which of them stand or fall together: the codes of
-groups or of blocks of time, which the bootstrap draws whole."""
+"""Column that says which rows stand or fall together: the codes of groups, or in the test rows
+of blocks of time, which the bootstrap draws whole."""
 
 ROW = "ratchet_row"
 """Column with a hash of the row as the source has it, by which it is known again."""
@@ -77,6 +77,11 @@ def run(project: Project) -> Outcome:
         clusters = _clusters(project, prepared, parts["test"])
         if clusters is not None:
             known["test"][CLUSTER] = clusters
+        if choices.split.method is SplitMethod.GROUP:
+            # Codes over all rows, so that folds of train and valid rows keep groups whole.
+            codes = pd.factorize(prepared.extra[choices.split.column])[0]
+            for name in ("train", "valid"):
+                known[name][CLUSTER] = codes[parts[name]]
         with files.whole_folder(project.prepared) as folder:
             for name, frame in frames.items():
                 table.write_parquet(frame.assign(**known[name]), folder / f"{name}.parquet")
@@ -148,8 +153,9 @@ def _read(project: Project) -> tuple[Prepared, np.ndarray, splits.Splits]:
     hashes = table.row_hashes(raw.frame)
     keep = (*((by,) if by else ()), *leakage.watched(list(raw.frame.columns), choices.data))
     prepared = table.prepare_table(raw, choices.data, choices.train.problem, keep=keep)
-    target = prepared.frame[prepared.schema.target]
-    labels = target.to_numpy() if prepared.schema.problem.is_classification else None
+    labels = None
+    if prepared.schema.problem.is_classification:
+        labels = prepared.frame[prepared.schema.target].to_numpy()
     dealt = splits.split(
         len(prepared.frame),
         choices.split,

@@ -1,32 +1,42 @@
 """train: from prepared rows to a leader, every trial on record."""
 
+import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from ratchet import files, lineage, tracking
+from ratchet import backends, clusters, figures, files, lineage, tracking, trainer
 from ratchet.errors import RatchetError
 from ratchet.features import as_features
+from ratchet.journal import Journal
 from ratchet.lineage import Lineage
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.search import TrialResult
 from ratchet.steps import origin, prepare
-from ratchet.tracking import File, LoggedModel, Param, Score, Tag
-from ratchet.trainer import Training, train
+from ratchet.tracking import File, LoggedModel, Param, Score, Tag, TrialWriter
+from ratchet.trainer import Training
 
 logger = logging.getLogger(__name__)
 
 ROWS_FILE = "rows.npy"
 """Hashes of the rows that the model was fitted on, sorted: a later comparison leaves them out."""
 
+FIGURES = "figures"
+"""Folder of the pictures of the search."""
+
+# Seconds of the budget that are kept for writing the model and the run; a share of a small one.
+LOG_SECONDS = 3.0
+LOG_SHARE = 0.1
 # Rows that show a client what to send.
 EXAMPLE_ROWS = 3
 
@@ -68,6 +78,8 @@ class Leader:
     """Backend and family for people."""
     metric: str
     """Score that was optimised."""
+    metric_reference: str
+    """What params.yaml calls it, which for a function of the user's own is its import path."""
     score: float
     """That score on the validation rows."""
     train_score: float
@@ -86,6 +98,12 @@ class Leader:
     """Trials that failed."""
     n_rows: int
     """Rows the model was fitted on: train and valid."""
+    n_folds: int
+    """Fits of a trial; 1 for a holdout."""
+    members: list[dict[str, Any]]
+    """Candidates that answer together: name, weight, trial and params of each."""
+    honest_score: float | None
+    """The score on validation rows that the members were not chosen with either."""
     seconds: float
     """Wall-clock time of the search and the refit."""
     code: Code
@@ -110,8 +128,16 @@ class Leader:
             ) from None
 
 
-def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: None) -> Leader:
+def run(
+    project: Project,
+    on_trial: Callable[[TrialResult], None] = lambda _: None,
+    on_phase: Callable[[str], None] = lambda _: None,
+) -> Leader:
     """Search for the best model and write it to ``build/train``.
+
+    All of it, the writing to MLflow included, is done within
+    ``train.search.budget_seconds``. A search that was interrupted goes on
+    where it stopped.
 
     Parameters
     ----------
@@ -119,6 +145,8 @@ def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: No
         What to train.
     on_trial : callable
         Is told of every trial as it ends.
+    on_phase : callable
+        Is told what begins after the search: ``"ensemble"``, ``"refit"``, ``"log"``.
 
     Raises
     ------
@@ -131,6 +159,7 @@ def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: No
     tracking.connect(project)
     schema = Schema.load(project.prepared / "schema.json")
     train_rows, valid_rows = (prepare.read_part(project, name) for name in ("train", "valid"))
+    metric = trainer.metric_of(schema, project.settings)
     logger.info(
         "train: %s problem, %s + %s rows, %s columns",
         schema.problem,
@@ -138,26 +167,46 @@ def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: No
         f"{len(valid_rows):,}",
         len(schema.columns),
     )
-    with tracking.run(project, "train") as run_id:
+    journal = _journal(project)
+    trials: list[TrialResult] = []
+
+    def ended(trial: TrialResult) -> None:
+        trials.append(trial)
+        on_trial(trial)
+
+    with tracking.run(project, "train") as run_id, TrialWriter(run_id, metric) as writer:
         source = origin.of(project, origin.read_data(project))
         origin.record(run_id, project, source)
         tracking.write(run_id, prepare.inputs(project, schema, train=train_rows, valid=valid_rows))
         tracking.write(run_id, _link_to_prepare(project, source.data_version))
-        training = train(train_rows, valid_rows, schema, project.settings, on_trial)
-        logged = _as_logged(training, schema, train_rows)
-        uri = tracking.log_model(logged)
-        leader = _leader(training, run_id, uri, source)
-        with files.whole_folder(project.trained) as folder:
-            files.write_json(folder / "leader.json", asdict(leader))
-            trial_table(training.trials).to_parquet(folder / "trials.parquet", index=False)
-            _best_so_far(training).to_csv(folder / "search.csv", index=False)
-            seen = np.concatenate([rows[prepare.ROW] for rows in (train_rows, valid_rows)])
-            np.save(folder / ROWS_FILE, np.unique(seen), allow_pickle=False)
-            tracking.save_model(logged, folder / "model")
-            tracking.save_model(
-                _as_logged(training, schema, train_rows, baseline=True), folder / "baseline"
+
+        def began(phase: str) -> None:
+            # The search is over: which trials are best is known.
+            if phase in (trainer.ENSEMBLE, clusters.STABILITY):
+                ranked = trainer.ranked(trials, metric)
+                writer.write(ranked[: project.settings.tracking.trials])
+            on_phase(phase)
+
+        of_target = partial(trainer.train, groups=_groups(train_rows, valid_rows))
+        try:
+            training = (of_target if schema.problem.has_target else clusters.train)(
+                train_rows,
+                valid_rows,
+                schema,
+                project.settings,
+                ended,
+                began,
+                deadline=_deadline(project, started),
+                journal=journal,
             )
+        except RatchetError:  # it came to its end: the next one has to try everything again
+            _forget(journal)
+            raise
+        on_phase("log")
+        with files.whole_folder(project.trained) as folder:
+            leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
         _record(project, training, leader, time.monotonic() - started)
+    _forget(journal)
     logger.info(
         "train: %d trials in %.0f s (%d failed), leader %s valid/%s %.4g",
         leader.n_trials,
@@ -168,6 +217,84 @@ def run(project: Project, on_trial: Callable[[TrialResult], None] = lambda _: No
         leader.score,
     )
     return leader
+
+
+def _write(
+    folder: Path,
+    run_id: str,
+    training: Training,
+    schema: Schema,
+    source: Lineage,
+    train_rows: pd.DataFrame,
+    valid_rows: pd.DataFrame,
+) -> Leader:
+    """Write what the step leaves behind, and log the model."""
+    tracking.save_model(_as_logged(training, schema, train_rows), folder / "model")
+    tracking.save_model(
+        _as_logged(training, schema, train_rows, baseline=True), folder / "baseline"
+    )
+    tracking.write(run_id, _params(training))
+    uri = tracking.log_saved_model(run_id, folder / "model", _scores(training))
+    leader = _leader(training, run_id, uri, source)
+    files.write_json(folder / "leader.json", asdict(leader))
+    table = trial_table(training.trials)
+    table.to_parquet(folder / "trials.parquet", index=False)
+    _best_so_far(training).to_csv(folder / "search.csv", index=False)
+    seen = np.concatenate([rows[prepare.ROW] for rows in (train_rows, valid_rows)])
+    np.save(folder / ROWS_FILE, np.unique(seen), allow_pickle=False)
+    figures.draw(
+        folder / FIGURES,
+        table,
+        training.metric,
+        [
+            figures.Member(member.trial.candidate.label, member.weight, member.trial.curve)
+            for member in training.members
+        ],
+    )
+    return leader
+
+
+def _deadline(project: Project, started: float) -> float | None:
+    """Give the time at which the model must be there, so that it can be logged in the budget."""
+    seconds = project.settings.train.search.budget_seconds
+    if seconds is None:
+        return None
+    return started + seconds - min(LOG_SECONDS, LOG_SHARE * seconds)
+
+
+def _groups(*parts: pd.DataFrame) -> np.ndarray | None:
+    if not all(prepare.CLUSTER in part for part in parts):
+        return None
+    return np.concatenate([part[prepare.CLUSTER].to_numpy() for part in parts])
+
+
+def _journal(project: Project) -> Journal:
+    """Find where trials are kept of just this search: the same rows, settings and code.
+
+    The budget is not part of it: who gives an interrupted search more time
+    wants it to go on.
+    """
+    choices = project.settings.model_dump(mode="json")
+    searched = {name: choices[name] for name in ("seed", "split", "train")}
+    for name in ("budget_seconds", "max_trials", "resume"):
+        del searched["train"]["search"][name]
+    digest = hashlib.sha256(json.dumps(searched, sort_keys=True, default=repr).encode())
+    for name in ("train.parquet", "valid.parquet", "schema.json"):
+        digest.update((project.prepared / name).read_bytes())
+    for path in sorted((project.root / "src").rglob("*.py")):
+        digest.update(path.read_bytes())
+    for name, version in lineage.library_versions(backends.packages()):
+        digest.update(f"{name}=={version}".encode())
+    journal = Journal(project.build / "search" / digest.hexdigest()[:16])
+    if not project.settings.train.search.resume:
+        journal.forget()
+    return journal
+
+
+def _forget(journal: Journal) -> None:
+    journal.forget()
+    with suppress(OSError):  # other searches may be kept beside it
+        journal.folder.parent.rmdir()
 
 
 def trial_table(trials: tuple[TrialResult, ...]) -> pd.DataFrame:
@@ -183,6 +310,9 @@ def trial_table(trials: tuple[TrialResult, ...]) -> pd.DataFrame:
                 "train_score": trial.train_score,
                 "seconds": trial.seconds,
                 "elapsed": trial.elapsed,
+                "share": trial.candidate.share,
+                "cut_short": trial.cut_short,
+                "resumed": trial.resumed,
                 "threshold": trial.threshold,
                 "error": trial.error,
             }
@@ -202,6 +332,7 @@ def _as_logged(
         requirements=tuple(
             f"{name}=={version}" for name, version in lineage.library_versions(training.packages)
         ),
+        modules=() if baseline else training.modules,
     )
 
 
@@ -210,17 +341,29 @@ def _leader(training: Training, run_id: str, uri: str, source: Lineage) -> Leade
     return Leader(
         run_id=run_id,
         model_uri=uri,
-        name=best.candidate.label,
+        name=training.name,
         metric=training.metric.name,
-        score=best.score,
-        train_score=best.train_score,
+        metric_reference=training.metric.reference,
+        score=training.score,
+        train_score=training.train_score,
         baseline_score=None if training.baseline is None else training.baseline.score,
         params=dict(best.refit_params or best.candidate.params),
-        threshold=best.threshold,
+        threshold=training.threshold,
         trial=best.number,
         n_trials=len(training.trials),
         n_failed=sum(trial.error is not None for trial in training.trials),
         n_rows=training.n_rows,
+        n_folds=training.n_folds,
+        members=[
+            {
+                "name": member.trial.candidate.label,
+                "weight": member.weight,
+                "trial": member.trial.number,
+                "params": dict(member.trial.refit_params or member.trial.candidate.params),
+            }
+            for member in training.members
+        ],
+        honest_score=training.honest_score,
         seconds=training.seconds,
         code=Code(source.commit, source.dirty, source.patch_whole, source.code_reason),
     )
@@ -231,39 +374,70 @@ def _link_to_prepare(project: Project, version: str) -> list[Tag]:
     return [Tag("ratchet.prepare_run", found)] if found else []
 
 
+def _params(training: Training) -> list[Param]:
+    """Name the best parameters, and those of each member."""
+    best = training.leader
+    found = best.refit_params or best.candidate.params
+    items = [
+        Param("leader", training.name),
+        Param(
+            "leader.validation", "holdout" if training.n_folds == 1 else f"{training.n_folds} folds"
+        ),
+        *(Param(f"leader.{name}", value) for name, value in found.items()),
+    ]
+    if len(training.members) > 1:
+        for place, member in enumerate(training.members, start=1):
+            items += [
+                Param(f"leader.member_{place}.family", member.trial.candidate.label),
+                Param(f"leader.member_{place}.weight", f"{member.weight:.4g}"),
+                Param(f"leader.member_{place}.trial", member.trial.number + 1),
+            ]
+    return items
+
+
+def _scores(training: Training) -> list[Score]:
+    name = training.metric.name
+    scores = [Score(f"valid/{name}", training.score), Score(f"train/{name}", training.train_score)]
+    if training.baseline is not None:
+        scores.append(Score(f"baseline/valid/{name}", training.baseline.score))
+    return [*scores, *(Score(each, value) for each, value in training.more.items())]
+
+
 def _record(project: Project, training: Training, leader: Leader, seconds: float) -> None:
-    """Write what came out to the run, and the best trials as its children."""
+    """Write what came out to the run."""
     metric = training.metric
-    done = [trial for trial in training.trials if trial.error is None]
-    ranked = sorted(done, key=lambda trial: metric.loss(trial.score))
     curve = _best_so_far(training)
     tracking.write(
         leader.run_id,
         [
-            Param("leader", leader.name),
-            *(Param(f"leader.{name}", value) for name, value in leader.params.items()),
-            Score(f"valid/{metric.name}", leader.score),
-            Score(f"train/{metric.name}", leader.train_score),
-            *(
-                [Score(f"baseline/valid/{metric.name}", leader.baseline_score)]
-                if leader.baseline_score is not None
-                else []
-            ),
+            Score(f"valid/{metric.name}_cross_fitted", training.honest_score),
             Score("search/trials", leader.n_trials),
             Score("search/failed_trials", leader.n_failed),
+            Score("search/resumed_trials", sum(trial.resumed for trial in training.trials)),
+            Score("search/members", len(training.members)),
             Score("search/seconds", leader.seconds),
             Score("train/seconds", seconds),
             *(
                 Score(f"search/best_{metric.name}", best, trial)
                 for trial, best in zip(curve["trial"], curve["best"], strict=True)
             ),
+            *(
+                point
+                for member in training.members
+                for point in tracking.learning_curve(
+                    f"curve/{metric.name}/{member.trial.candidate.label}-{member.trial.number + 1}",
+                    member.trial.curve,
+                    metric,
+                )
+            ),
             File(_in(project, "trials.parquet")),
             File(_in(project, "leader.json")),
             File(_in(project, ROWS_FILE)),
+            File(_in(project, FIGURES), FIGURES),
         ],
     )
-    tracking.write_trials(leader.run_id, ranked[: project.settings.tracking.trials], metric.name)
-    tracking.rename(leader.run_id, f"train · {leader.name} · {metric.name} {leader.score:.4g}")
+    models = [member.trial.candidate.label for member in training.members]
+    tracking.rename(leader.run_id, tracking.run_name(models, metric, training.score, step="train"))
 
 
 def _best_so_far(training: Training) -> pd.DataFrame:

@@ -1,0 +1,457 @@
+"""Clustering: rows without a target are put together, and all clusterings are judged in one space.
+
+The space is that of the scaled columns. A clustering that was found on a few
+principal components is judged there too: its own space would flatter it, since
+rows are nearer to each other where columns were left out.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet import backends, metrics
+from ratchet.backends import Backend, Family, Fitted, Request, Rows
+from ratchet.bench import usable_cores
+from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
+from ratchet.metrics import Metric, Predictions
+from ratchet.model import ASSEMBLY_TYPES, PACKAGES, assemble
+from ratchet.schema import Kind, Schema
+from ratchet.search import Budget, Candidate, Scored, TrialResult, search
+from ratchet.settings import Settings, SplitMethod
+from ratchet.trainer import (
+    REFIT,
+    Journal,
+    Member,
+    Training,
+    best,
+    metric_of,
+    ranked,
+    shelf_for,
+    task_of,
+)
+
+STABILITY = "stability"
+"""The phase in which other samples of the rows are clustered."""
+
+# Rows that a clustering is judged on: a silhouette compares each row with every other, and of so
+# many it is known to less than 0.01.
+JUDGED_ROWS = 5_000
+
+# Different labels are then at distance 1, as the quartiles of a number are; two columns of zeros
+# and ones alone would put them farther apart than most numbers ever are.
+LABEL_WEIGHT = 2**-0.5
+
+# Of training rows fewer will do: their score only says how far a clustering fits them alone.
+TRAIN_JUDGED_ROWS = 2_000
+
+# Fits on other training rows whose clusters are compared, and the share of the rows they get.
+STABILITY_FITS = 10
+STABILITY_SHARE = 0.8
+
+# Share of the time that stability and the last fit may claim at the end.
+SHARE_AFTER_SEARCH = 0.25
+# Share of the time that one trial may take.
+SHARE_OF_ONE = 0.25
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How rows are dealt to clusters."""
+
+    clusters: int
+    """Clusters that hold a row."""
+    smallest: float
+    """Share of the rows in the smallest of them."""
+    largest: float
+    """Share of the rows in the largest of them."""
+    noise: float
+    """Share of the rows in none."""
+
+    @classmethod
+    def of(cls, labels: np.ndarray) -> "Sizes":
+        """Count labels of shape (n,), of which a negative one is noise.
+
+        Examples
+        --------
+        >>> Sizes.of(np.array([0, 2, 2, 2, -1]))
+        Sizes(clusters=2, smallest=0.2, largest=0.6, noise=0.2)
+        """
+        shares = np.unique(labels[labels >= 0], return_counts=True)[1] / len(labels)
+        if not len(shares):
+            return cls(0, 0.0, 0.0, 1.0)
+        noise = float((labels < 0).mean())
+        return cls(len(shares), float(shares.min()), float(shares.max()), noise)
+
+    def flat(self, prefix: str) -> dict[str, float]:
+        """Give the numbers under the names that runs and ``metrics.json`` use."""
+        return {
+            f"{prefix}/clusters": float(self.clusters),
+            f"{prefix}/smallest_cluster": self.smallest,
+            f"{prefix}/largest_cluster": self.largest,
+            f"{prefix}/noise": self.noise,
+        }
+
+
+def judged(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Give the rows that a clustering is judged on: all, or ``JUDGED_ROWS`` of them by chance."""
+    return rows.iloc[_drawn(len(rows), JUDGED_ROWS, seed)]
+
+
+def columns(
+    schema: Schema, kind: Preparation, *, time_ordered: bool, pca: float | None = None
+) -> Any:
+    """Build the transformer to columns whose distances mean something beside each other.
+
+    Parameters
+    ----------
+    schema, kind, time_ordered, pca
+        As in ``preparation``.
+    """
+    made = preparation(schema, kind, time_ordered=time_ordered, pca=pca)
+    if kind is Preparation.SCALED and schema.of_kind(Kind.CATEGORY):
+        inner = made if pca is None else made.named_steps["columns"]
+        inner.set_params(transformer_weights={"category": LABEL_WEIGHT})
+    return made
+
+
+def space(rows: pd.DataFrame, schema: Schema, *, time_ordered: bool) -> np.ndarray:
+    """Place rows in the space in which clusterings of them are judged.
+
+    Its scale is that of the rows themselves: it belongs to no model, so that
+    each is judged alike, and it is the same whoever asks.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        The feature columns.
+    schema : Schema
+        What they are.
+    time_ordered : bool
+        As in ``preparation``: whether the age of a row doesn't count.
+
+    Returns
+    -------
+    np.ndarray of shape (n_rows, n_outputs)
+    """
+    scaled = columns(schema, Preparation.SCALED, time_ordered=time_ordered)
+    values = scaled.fit_transform(as_features(rows, schema))
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values, np.float64)
+
+
+def axes(places: np.ndarray) -> np.ndarray:
+    """Give the places of rows on the two axes along which they differ most, for a picture.
+
+    Parameters
+    ----------
+    places : np.ndarray of shape (n_rows, n_outputs)
+        As ``space`` gives them.
+
+    Returns
+    -------
+    np.ndarray of shape (n_rows, 2)
+        The second axis is 0 where there is one column only.
+    """
+    from sklearn.decomposition import PCA
+
+    n = min(2, *places.shape)
+    found = PCA(n, svd_solver="covariance_eigh").fit_transform(places)
+    return np.pad(found, ((0, 0), (0, 2 - n)))
+
+
+def agreement(labelings: Sequence[np.ndarray]) -> float:
+    """Tell how alike clusterings of the same rows are.
+
+    Parameters
+    ----------
+    labelings : sequence of np.ndarray of shape (n,)
+        Labels; their names don't count.
+
+    Returns
+    -------
+    float
+        Mean adjusted Rand index of all pairs: 1 where all are the same, about
+        0 where they are by chance; NaN for less than two.
+
+    References
+    ----------
+    Hubert, L. and Arabie, P. (1985). Comparing Partitions. Journal of
+    Classification 2.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    pairs = [adjusted_rand_score(one, other) for one, other in combinations(labelings, 2)]
+    return float(np.mean(pairs)) if pairs else math.nan
+
+
+def train(
+    train_rows: pd.DataFrame,
+    valid_rows: pd.DataFrame,
+    schema: Schema,
+    settings: Settings,
+    on_trial: Callable[[TrialResult], None] = lambda _: None,
+    on_phase: Callable[[str], None] = lambda _: None,
+    *,
+    deadline: float | None = None,
+    journal: Journal | None = None,
+) -> Training:
+    """Search for a clustering of ``train_rows`` that suits ``valid_rows``, and fit it on both.
+
+    Parameters
+    ----------
+    train_rows, valid_rows : pd.DataFrame
+        Feature columns, as prepare wrote them.
+    schema : Schema
+        What the columns are.
+    settings : Settings
+        ``train``, ``seed`` and ``split`` are used. What is about a target, an
+        ensemble or folds has no meaning here.
+    on_trial : callable
+        Is told of every trial as it ends.
+    on_phase : callable
+        Is told what begins after the search: ``STABILITY``, ``REFIT``.
+    deadline : float, optional
+        Time of ``time.monotonic()`` at which to be done; None takes
+        ``train.search.budget_seconds`` from now.
+    journal : Journal, optional
+        Keeps trials, and has those of an interrupted search.
+
+    Raises
+    ------
+    SettingsError
+        If the metric or a family does not fit a clustering.
+    RatchetError
+        If every trial failed.
+    """
+    started = time.monotonic()
+    backends.load(settings.train.plugins)
+    metric = metric_of(schema, settings)
+    shelf = shelf_for(task_of(schema, len(train_rows)), settings)
+    seconds = settings.train.search.budget_seconds
+    if deadline is not None:
+        seconds = max(deadline - started, 0.0)
+    elif seconds is not None:
+        deadline = started + seconds
+    bench = _Bench(train_rows, valid_rows, schema, settings, metric)
+    trials = _search(bench, shelf, seconds, on_trial, journal)
+    leader = best(trials, metric)
+    on_phase(STABILITY)
+    stability = bench.stability(leader.candidate, deadline)
+    on_phase(REFIT)
+    backend = bench.backend(leader.candidate)
+    rows = pd.concat([train_rows, valid_rows], ignore_index=True)
+    model, n_rows = bench.leader(leader.candidate, rows)
+    baselines = [family.name for _, family in shelf if family.is_baseline]
+    return Training(
+        metric=metric,
+        trials=trials,
+        leader=leader,
+        members=(Member(leader, 1.0, refitted=True),),
+        score=leader.score,
+        honest_score=leader.score,
+        train_score=leader.train_score,
+        threshold=None,
+        calibrated=False,
+        baseline=next((t for t in trials if t.candidate.family in baselines), None),
+        model=model,
+        baseline_model=bench.model(Candidate("clustering", "baseline", {}), rows),
+        trusted_types=tuple(sorted({*ASSEMBLY_TYPES, *backend.trusted_types})),
+        packages=(*PACKAGES, *backend.packages),
+        modules=backend.modules,
+        n_rows=n_rows,
+        n_folds=1,
+        seconds=time.monotonic() - started,
+        more={
+            "valid/stability": stability,
+            **Sizes.of(bench.answers[leader.candidate.key]).flat("valid"),
+        },
+    )
+
+
+def _search(
+    bench: "_Bench",
+    shelf: Sequence[tuple[Backend, Family]],
+    seconds: float | None,
+    on_trial: Callable[[TrialResult], None],
+    journal: Journal | None,
+) -> tuple[TrialResult, ...]:
+    kept = journal.trials() if journal else ()
+    for trial, labels in kept:
+        if labels is not None:
+            bench.answers[trial.candidate.key] = labels
+
+    def ended(trial: TrialResult) -> None:
+        if journal is not None and not trial.resumed:
+            journal.keep(trial, bench.answers.get(trial.candidate.key))
+        on_trial(trial)
+
+    def reserve(trials: Sequence[TrialResult]) -> float:
+        done = ranked(trials, bench.metric)
+        if seconds is None or not done:
+            return 0.0
+        # The fits of the stability, one on all rows and one of the baseline.
+        return min(SHARE_AFTER_SEARCH * seconds, (STABILITY_FITS + 2) * done[0].seconds)
+
+    return search(
+        [(backend.name, family) for backend, family in shelf],
+        bench.evaluate,
+        bench.metric.loss,
+        Budget(
+            seconds,
+            bench.settings.train.search.max_trials,
+            reserve,
+            SHARE_OF_ONE,
+        ),
+        bench.settings.seed,
+        ended,
+        [trial for trial, _ in kept],
+    )
+
+
+@dataclass
+class _Bench:
+    """The rows of one search, and the space in which they are judged."""
+
+    train_rows: pd.DataFrame
+    valid_rows: pd.DataFrame
+    schema: Schema
+    settings: Settings
+    metric: Metric
+    answers: dict[str, np.ndarray] = field(default_factory=dict)
+    """Labels that each candidate gave to the valid rows that are judged, by its key."""
+
+    def __post_init__(self) -> None:
+        seed = self.settings.seed
+        self.drawn = _drawn(len(self.train_rows), TRAIN_JUDGED_ROWS, seed)
+        self.valid_judged = judged(self.valid_rows, seed)
+        time_ordered = self.settings.split.method is SplitMethod.TIME
+        self.train_space, self.valid_space = (
+            space(rows, self.schema, time_ordered=time_ordered)
+            for rows in (self.train_rows.iloc[self.drawn], self.valid_judged)
+        )
+        self._prepared: dict[Preparation, tuple[Matrix, Any]] = {}
+
+    def backend(self, candidate: Candidate) -> Backend:
+        """Make a candidate's backend with its options."""
+        name = candidate.backend
+        return backends.get(name, self.settings.train.backends.get(name))
+
+    def evaluate(self, candidate: Candidate, deadline: float | None) -> Scored:
+        """Cluster the training rows, and score how the valid ones are put into the clusters."""
+        train, valid = self._matrices(candidate)
+        fitted = self._fit(candidate, train, self.settings.seed, deadline)
+        labels = _labels(fitted.estimator, valid)
+        if len(np.unique(labels[labels >= 0])) < 2:
+            raise ValueError("the validation rows are all in one cluster, or in none")
+        self.answers[candidate.key] = labels
+        seen = _labels(fitted.estimator, train.values[self.drawn])
+        return Scored(
+            score=metrics.score(self.metric, self.valid_space, Predictions(labels)),
+            train_score=metrics.score(self.metric, self.train_space, Predictions(seen)),
+            params=fitted.params,
+            cut_short=fitted.cut_short,
+        )
+
+    def stability(self, candidate: Candidate, deadline: float | None) -> float:
+        """Tell how alike the clusters are that are found in other samples of the rows.
+
+        Each fit has ``STABILITY_SHARE`` of the training rows, and a seed of
+        its own; all say where the same valid rows belong. Where the time ends,
+        fewer are compared, but two at least.
+
+        References
+        ----------
+        Ben-Hur, A., Elisseeff, A. and Guyon, I. (2002). A Stability Based
+        Method for Discovering Structure in Clustered Data. Pacific Symposium
+        on Biocomputing.
+        """
+        train, valid = self._matrices(candidate)
+        n = train.values.shape[0]
+        labelings: list[np.ndarray] = []
+        for number in range(STABILITY_FITS):
+            begun = time.monotonic()
+            seed = (self.settings.seed + 1 + number) % 2**32
+            rows = _drawn(n, max(2, round(STABILITY_SHARE * n)), seed)
+            some = Matrix(train.values[rows], train.categorical)
+            try:
+                fitted = self._fit(candidate, some, seed, None)
+                labelings.append(_labels(fitted.estimator, valid))
+            except ValueError:  # no clusters in these rows: they are all together
+                labelings.append(np.zeros(valid.shape[0], dtype=np.int64))
+            took = time.monotonic() - begun
+            # One more fit, and the last one on all rows.
+            if number and deadline is not None and time.monotonic() + 3 * took > deadline:
+                break
+        return agreement(labelings)
+
+    def leader(self, candidate: Candidate, rows: pd.DataFrame) -> tuple[Any, int]:
+        """Fit the leader on all rows, and say how many these were."""
+        try:
+            return self.model(candidate, rows), len(rows)
+        except ValueError:
+            # Where clusters are dense enough in the training rows only, the trial's own are left.
+            return self.model(candidate, self.train_rows), len(self.train_rows)
+
+    def model(self, candidate: Candidate, rows: pd.DataFrame) -> Any:
+        """Fit a candidate on all rows, as one object that takes raw columns."""
+        transformer = self._preparation(candidate)
+        X = transformer.fit_transform(as_features(rows, self.schema))
+        prepared = matrix(transformer, self.schema, X)
+        fitted = self._fit(candidate, prepared, self.settings.seed, None)
+        return assemble(transformer, fitted.estimator, self.schema, None)
+
+    def _fit(self, candidate: Candidate, X: Matrix, seed: int, deadline: float | None) -> Fitted:
+        n = X.values.shape[0]
+        return self.backend(candidate).fit(
+            Request(
+                family=candidate.family,
+                params=candidate.params,
+                task=task_of(self.schema, n),
+                # There is nothing to be right about.
+                train=Rows(X.values, np.zeros(n)),
+                valid=None,
+                categorical=X.categorical,
+                metric=self.metric.name,
+                threads=self.settings.train.threads or usable_cores(),
+                seed=seed,
+                deadline=deadline,
+            )
+        )
+
+    def _kind(self, candidate: Candidate) -> Preparation:
+        task = task_of(self.schema, len(self.train_rows))
+        offered = self.backend(candidate).families(task)
+        return next(each for each in offered if each.name == candidate.family).preparation
+
+    def _preparation(self, candidate: Candidate) -> Any:
+        return columns(
+            self.schema,
+            self._kind(candidate),
+            time_ordered=self.settings.split.method is SplitMethod.TIME,
+            pca=self.settings.train.pca,
+        )
+
+    def _matrices(self, candidate: Candidate) -> tuple[Matrix, Any]:
+        kind = self._kind(candidate)
+        if kind not in self._prepared:
+            transformer = self._preparation(candidate)
+            train = transformer.fit_transform(as_features(self.train_rows, self.schema))
+            valid = transformer.transform(as_features(self.valid_judged, self.schema))
+            self._prepared[kind] = (matrix(transformer, self.schema, train), valid)
+        return self._prepared[kind]
+
+
+def _labels(estimator: Any, X: Any) -> np.ndarray:
+    return np.asarray(estimator.predict(X)).astype(np.int64)
+
+
+def _drawn(n: int, most: int, seed: int) -> np.ndarray:
+    """Give the places of at most so many of n rows, by chance and in their order."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
