@@ -1,6 +1,7 @@
 """The search tries what is known to be good, then what it has learned, and keeps every trial."""
 
 import math
+import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -25,7 +26,11 @@ def scored(score, **found):
 
 def run(shelf, score, *, trials=20, seconds=None, seed=1, loss=float, **more):
     """Search with ``score``, which gives a candidate's score or raises."""
-    rules = {name: more.pop(name) for name in ("reserve", "share_of_one", "rungs") if name in more}
+    rules = {
+        name: more.pop(name)
+        for name in ("reserve", "share_of_one", "rungs", "beside", "interrupt")
+        if name in more
+    }
     return search(
         [("debug", each) for each in shelf],
         lambda candidate, deadline: scored(score(candidate), **candidate.params),
@@ -476,3 +481,73 @@ def test_the_time_of_an_interrupted_search_counts():
     results = run([BOWL], bowl, trials=10_000, seconds=50.0, earlier=earlier)
     assert time.monotonic() - begun < 5
     assert len(results) > 4
+
+
+class Crowd:
+    """Counts how many are at work at the same time."""
+
+    def __init__(self):
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_):
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize("beside", [2, 3])
+def test_trials_can_be_made_beside_each_other(beside):
+    crowd = Crowd()
+
+    def score(candidate):
+        with crowd:
+            time.sleep(0.01)
+            return (bowl if "x" in candidate.params else mixed)(candidate)
+
+    told = []
+    results = run([BOWL, MIXED], score, trials=30, beside=beside, on_trial=told.append)
+    assert crowd.most == beside
+    assert len(results) == 30
+    assert len({r.candidate.key for r in results}) == 30
+    assert [r.number for r in results] == list(range(30))
+    assert tuple(told) == results
+    assert [r.leads for r in results] == [
+        r.score < min((each.score for each in results[:k]), default=math.inf)
+        for k, r in enumerate(results)
+    ]
+
+
+def test_beside_each_other_they_end_with_the_budget_too():
+    def score(candidate):
+        time.sleep(0.02)
+        return bowl(candidate)
+
+    begun = time.monotonic()
+    results = run([BOWL], score, trials=10_000, seconds=0.4, beside=2)
+    assert time.monotonic() - begun < 3
+    assert 10 < len(results) < 45
+
+
+def test_an_interrupted_trial_ends_those_beside_it():
+    told = threading.Event()
+
+    def score(candidate):
+        if candidate.params["x"] == 3.0:  # the start
+            raise KeyboardInterrupt
+        assert told.wait(20), "nobody said that it is over"
+        return 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        run([BOWL], score, trials=10, beside=2, interrupt=told.set)
+
+
+def test_a_resumed_search_goes_on_beside_each_other():
+    earlier = run([BOWL], bowl, trials=6)
+    results = run([BOWL], bowl, trials=12, earlier=earlier, beside=2)
+    assert sum(r.resumed for r in results) == 6
+    assert len({r.candidate.key for r in results}) == len(results) == 12

@@ -4,10 +4,10 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from ratchet.schema import Schema
 from ratchet.search import Candidate, Scored, TrialResult
 from ratchet.settings import Device, Settings, SplitMethod
 from ratchet.table import encode_target
+
+_Each = TypeVar("_Each")
+_Made = TypeVar("_Made")
 
 # Rows fitted on whose score says how far a model has learned them by heart.
 TRAIN_SCORE_ROWS = 2000
@@ -53,6 +56,8 @@ class Bench:
     """Score that is optimised."""
     plan: tuple[Fold, ...]
     """Which rows candidates are fitted on and scored on."""
+    beside: int = 1
+    """Trials that are made at the same time."""
     answers: dict[str, Answer] = field(default_factory=dict)
     """What each candidate said, by its key."""
 
@@ -70,6 +75,7 @@ class Bench:
         self._weights = self._class_weights()
         self._prepared: dict[tuple[Preparation, int, float], tuple[Any, Matrix, Any]] = {}
         self._whole: dict[Preparation, tuple[Any, Matrix]] = {}
+        self.interrupted = threading.Event()
         self._lock = threading.Lock()
         self._scores: dict[str, Scored] = {}
 
@@ -129,9 +135,10 @@ class Bench:
         )
 
     def refit_seconds(self, trial: TrialResult) -> float:
-        """Estimate what a fit on all rows adds to the time that refitting takes."""
+        """Estimate how long a fit on all rows takes, in the threads that it gets."""
         fold = len(self.plan[0].train) * trial.candidate.share
-        return trial.seconds / len(self.plan) * len(self.rows) / fold
+        turns = math.ceil(len(self.plan) / min(self.threads, len(self.plan)))
+        return trial.seconds / turns * len(self.rows) / fold
 
     def refit(
         self, trials: Sequence[TrialResult], deadline: float | None = None
@@ -141,11 +148,11 @@ class Bench:
         Where candidates were fitted beside each other on folds, they are so
         here too.
         """
-        workers = min(self.threads, len(trials), len(self.plan))
+        workers = min(len(trials), self.threads if len(self.plan) > 1 else self.beside)
 
         def one(trial: TrialResult) -> Part | None:
             left = math.inf if deadline is None else deadline - time.monotonic()
-            if workers * self.refit_seconds(trial) > left:
+            if self.refit_seconds(trial) > left:
                 return None
             family = self.family(trial.candidate)
             found = trial.refit_params or trial.candidate.params
@@ -157,10 +164,7 @@ class Bench:
             fitted = self._fit(candidate, rows, None, X.categorical, deadline, threads)
             return None if fitted.cut_short else Part(transformer, fitted.estimator, 1.0)
 
-        if workers <= 1:
-            return tuple(one(trial) for trial in trials)
-        with ThreadPoolExecutor(workers) as pool:
-            return tuple(pool.map(one, trials))
+        return tuple(self._beside(workers, one, trials))
 
     def _scaled(self, params: Params, family: Family) -> Params:
         """Give a model of all rows more rounds than those of a part needed."""
@@ -179,7 +183,9 @@ class Bench:
     def _evaluate(self, candidate: Candidate, deadline: float | None) -> Scored:
         family = self.family(candidate)
         n_folds = len(self.plan)
-        workers = min(self.threads, n_folds)
+        # A holdout's trials are made beside each other, the folds of a trial are otherwise.
+        threads = max(1, self.threads // self.beside)
+        workers = min(threads, n_folds)
         begun = time.monotonic()
 
         def one(place: int) -> _FoldResult:
@@ -188,15 +194,10 @@ class Bench:
                 # Folds that wait for their turn get as much time as those before them.
                 turns = math.ceil(n_folds / workers)
                 until = begun + (deadline - begun) * (place // workers + 1) / turns
-            threads = max(1, self.threads // workers)
-            return self._fit_fold(candidate, family, place, until, threads)
+            return self._fit_fold(candidate, family, place, until, max(1, threads // workers))
 
         self.prepare(family, candidate.share)
-        if workers == 1:
-            results = [one(place) for place in range(n_folds)]
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                results = list(pool.map(one, range(n_folds)))
+        results = self._beside(workers, one, range(n_folds))
         raw = self._out_of_fold([result.raw for result in results])
         score, threshold = self.score(raw)
         self.answers[candidate.key] = Answer(raw, tuple(result.part for result in results))
@@ -208,6 +209,21 @@ class Bench:
             curve=results[0].fitted.curve,
             cut_short=any(result.fitted.cut_short for result in results),
         )
+
+    def _beside(
+        self, workers: int, one: Callable[[_Each], _Made], items: Iterable[_Each]
+    ) -> list[_Made]:
+        """Do the same with several things beside each other, in as many threads."""
+        if workers <= 1:
+            return [one(item) for item in items]
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="fit")
+        try:
+            return list(pool.map(one, items))
+        except (KeyboardInterrupt, SystemExit):
+            self.interrupted.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _fit_fold(
         self,
@@ -263,6 +279,7 @@ class Bench:
                 loss=None if valid is None else metrics.stopping_loss(self.metric, valid.y),
                 deadline=deadline,
                 gpu=self.settings.train.device is not Device.CPU,
+                interrupted=self.interrupted,
             )
         )
 

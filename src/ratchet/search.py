@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -123,6 +124,10 @@ class Budget:
     """Seconds at the end that belong to what comes after the search, given the trials so far."""
     share_of_one: float = 1.0
     """Largest share of the time that one trial may take."""
+    beside: int = 1
+    """Trials that are under way at the same time; with more than one their order is by chance."""
+    interrupt: Callable[[], None] = lambda: None
+    """Tells trials that are under way that nobody waits for them any more."""
     rungs: tuple[float, ...] = (1.0,)
     """Shares of the training rows, rising to 1: a candidate is first tried on the first, and the
     best third go on to the next."""
@@ -221,28 +226,61 @@ class _Search:
         self._started = time.monotonic() - spent
 
     def run(self) -> tuple[TrialResult, ...]:
-        for candidate in self._order():
-            known = self._earlier.pop(candidate.key, None)
-            if known is None and self._results and self._is_over():
-                break
-            self._add(known, candidate)
-            if len(self._results) >= self._budget.max_trials:
-                break
+        order = self._order()
+        if self._budget.beside == 1:
+            while (candidate := self._next(order)) is not None:
+                self._add(self._try(candidate))
+        else:
+            self._run_beside(order)
         # Those that the order didn't come to again, since times decide it too.
         for known in self._earlier.values():
-            self._add(known, known.candidate)
+            self._add(replace(known, resumed=True))
         return tuple(self._results)
 
-    def _add(self, known: TrialResult | None, candidate: Candidate) -> None:
-        result = (
-            self._try(candidate)
-            if known is None
-            else replace(known, candidate=candidate, resumed=True)
-        )
+    def _run_beside(self, order: Iterator[Candidate]) -> None:
+        """Keep several trials under way; the next one is begun as soon as any ends."""
+        pool = ThreadPoolExecutor(self._budget.beside, thread_name_prefix="trial")
+        try:
+            running: set[Future[TrialResult]] = set()
+            while True:
+                while len(running) < self._budget.beside:
+                    candidate = self._next(order, len(running))
+                    if candidate is None:
+                        break
+                    running.add(pool.submit(self._try, candidate))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._add(future.result())
+        except BaseException:
+            # Nobody waits for the others any more: without this they would go on to their end.
+            self._budget.interrupt()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _next(self, order: Iterator[Candidate], n_running: int = 0) -> Candidate | None:
+        """Take the next candidate that is not known yet; None when the search is to end."""
+        while len(self._results) + n_running < self._budget.max_trials:
+            candidate = next(order, None)
+            if candidate is None:
+                return None
+            known = self._earlier.pop(candidate.key, None)
+            if known is None:
+                if (self._results or n_running) and self._is_over():
+                    return None
+                self._seen.add(candidate.key)
+                return candidate
+            self._seen.add(candidate.key)
+            self._add(replace(known, candidate=candidate, resumed=True))
+        return None
+
+    def _add(self, result: TrialResult) -> None:
+        candidate = result.candidate
         before = min((self._loss(r) for r in self._results), default=math.inf)
         result = replace(result, number=len(self._results), leads=bool(self._loss(result) < before))
         self._results.append(result)
-        self._seen.add(candidate.key)
         proposer = self._proposers.get(candidate.family)
         if proposer and candidate.share == self._budget.rungs[0]:
             proposer.tell(candidate.params, self._loss(result))

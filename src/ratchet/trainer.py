@@ -302,14 +302,23 @@ def _bench(
     # Rows of the future must not be fitted on, and unnamed groups can not be kept whole.
     if settings.split.method is SplitMethod.TIME or (by_group and groups is None):
         choice = Validation.HOLDOUT
+
+    def alone() -> Bench:
+        made = bench(holdout)
+        # With a budget of trials nothing may depend on which one ends first, and boosting many
+        # rows gains from threads of its own.
+        if seconds is not None and made.task.n_rows < ROWS_FOR_SAMPLES:
+            made.beside = made.threads
+        return made
+
     if choice is Validation.HOLDOUT:
-        return bench(holdout)
+        return alone()
     plan = _folds(rows, schema, settings, groups if by_group else None)
     if choice is Validation.FOLDS:
         return bench(plan)
     if seconds is None:
-        return bench(plan if len(rows) <= ROWS_FOR_FOLDS else holdout)
-    first = bench(holdout)
+        return bench(plan) if len(rows) <= ROWS_FOR_FOLDS else alone()
+    first = alone()
     cost = _cost_of_a_fit(first, shelf, SHARE_OF_ONE * seconds)
     turns = math.ceil(len(plan) / min(first.threads, len(plan)))
     return bench(plan) if turns * cost <= SHARE_FOR_FOLDS * seconds else first
@@ -378,7 +387,9 @@ def _search(
         if seconds is None:
             return 0.0
         likely = ranked(trials, bench.metric)[:members]
-        refit = sum(bench.refit_seconds(trial) for trial in likely)
+        seconds_each = [bench.refit_seconds(trial) for trial in likely]
+        workers = bench.threads if len(bench.plan) > 1 else bench.beside
+        refit = max(sum(seconds_each) / workers, max(seconds_each, default=0.0))
         return SHARE_OF_FINISH * seconds + min(SHARE_OF_REFIT * seconds, refit)
 
     return search(
@@ -390,6 +401,8 @@ def _search(
             settings.train.search.max_trials,
             reserve,
             SHARE_OF_ONE,
+            bench.beside,
+            bench.interrupted.set,
             _rungs(bench.task.n_rows),
         ),
         settings.seed,

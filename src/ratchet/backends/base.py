@@ -1,5 +1,6 @@
 """What a backend is, and the shelf on which backends stand."""
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -133,9 +134,14 @@ class Request:
     gpu: bool = False
     """Whether a graphics processor may be used, where the library sees one."""
 
+    interrupted: threading.Event | None = None
+    """Set when the fit is no longer wanted, since the whole search was interrupted."""
+
     @property
     def out_of_time(self) -> bool:
-        """Whether the deadline has passed."""
+        """Whether the deadline has passed, or nobody waits for the fit any more."""
+        if self.interrupted is not None and self.interrupted.is_set():
+            return True
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
