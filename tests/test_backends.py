@@ -1,6 +1,7 @@
 """What every backend on the shelf promises, and the shelf itself."""
 
 import math
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -448,6 +449,29 @@ def test_the_deadline_is_kept(problem, name, family):
     assert time.monotonic() - begun < seconds + slack
     assert fitted.cut_short
     assert fitted.params[rounds_of(problem, name, family)] == len(fitted.curve)
+
+
+@growing
+def test_a_fit_that_nobody_waits_for_any_more_ends(problem, name, family):
+    interrupted = threading.Event()
+    interrupted.set()
+    params = {
+        **family_of(problem, name, family).starts[0],
+        rounds_of(problem, name, family): 1_000_000,
+    }
+    begun = time.monotonic()
+    fitted = fit(
+        problem,
+        name,
+        family,
+        rows(problem, n=800),
+        PLAIN,
+        params=params,
+        loss=Told(lambda n: -float(n)),
+        interrupted=interrupted,
+    ).fitted
+    assert time.monotonic() - begun < 5
+    assert fitted.cut_short
 
 
 @every_family
