@@ -151,3 +151,14 @@ def test_a_failure_half_way_leaves_what_was_there_and_a_failed_run(evaluated, st
     assert content(project.prepared) == before
     assert [path.name for path in project.build.iterdir() if path.name.startswith(".")] == []
     assert store.search_runs(["1"])[0].info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("split", "column", "seen"),
+    [("time", "sold", True), ("group", "town", False), ("random", None, True)],
+)
+def test_the_time_of_a_split_is_a_feature_and_the_group_is_none(tiny, store, split, column, seen):
+    project = Project.open(tiny(split__method=split, split__column=column))
+    prepare.run(project)
+    names = Schema.load(project.prepared / "schema.json").names
+    assert ("sold" in names, "town" in names) == ((True, True) if seen else (True, False))

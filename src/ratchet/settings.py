@@ -175,7 +175,7 @@ class Data(Section):
     filter: Expression | None = None
     """Rows to keep, as an expression over columns and `target`; null keeps every row."""
     features: Names | None = None
-    """Columns the model may see; null means all but the target's and the dropped ones."""
+    """Columns the model may see; null: all but the target's, the dropped ones and split's group."""
     drop: Names = ()
     """Columns the model may not see, such as what is known only after the fact."""
     categorical: Names = ()

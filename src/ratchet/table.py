@@ -138,11 +138,12 @@ def prepare_table(
     data: settings.Data,
     problem: ProblemType | None,
     keep: Collection[str] = (),
+    visible: Collection[str] = (),
 ) -> Prepared:
     """Compute the target if there is one, filter the rows and select the features.
 
     Features are ``data.features``, or else every column but the ones the target
-    is computed from, ``data.drop`` and ``keep``.
+    is computed from, ``data.drop`` and ``keep``, unless they are ``visible``.
 
     Parameters
     ----------
@@ -154,6 +155,8 @@ def prepare_table(
         None decides from the target; without a target it is clustering.
     keep : collection of str
         Columns that the split needs, such as the time or the group.
+    visible : collection of str
+        Those of them that are features all the same.
 
     Returns
     -------
@@ -174,7 +177,7 @@ def prepare_table(
         )
     places = _Places(table, np.flatnonzero(kept))
     rows = frame.loc[kept].reset_index(drop=True)
-    names, notes = _feature_names(table, data, name, keep)
+    names, notes = _feature_names(table, data, name, set(keep) - set(visible))
     features, more_notes, problems = _features(rows[names], data.categorical, places)
     target, faults = (
         (None, []) if y is None else _target(y[kept].reset_index(drop=True), data, problem, places)

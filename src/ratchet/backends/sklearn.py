@@ -342,7 +342,9 @@ def _neighbours(request: Request) -> Any:
     regression = request.task.problem is ProblemType.REGRESSION
     rows = _drawn(request.train, request.seed)
     model = (KNeighborsRegressor if regression else KNeighborsClassifier)(
-        **{**request.params, "n_neighbors": min(request.params["n_neighbors"], len(rows.y))}
+        # A tree of the rows would be one more kind of object to trust in a saved model.
+        algorithm="brute",
+        **{**request.params, "n_neighbors": min(request.params["n_neighbors"], len(rows.y))},
     )
     return model.fit(rows.X, rows.y)
 

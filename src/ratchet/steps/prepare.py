@@ -152,7 +152,12 @@ def _read(project: Project) -> tuple[Prepared, np.ndarray, splits.Splits]:
     # All columns of the source count, so that a row is the same row under other features.
     hashes = table.row_hashes(raw.frame)
     keep = (*((by,) if by else ()), *leakage.watched(list(raw.frame.columns), choices.data))
-    prepared = table.prepare_table(raw, choices.data, choices.train.problem, keep=keep)
+    # What time of the day or week it is says much, and the age of a row is left out elsewhere;
+    # a group says nothing about those that are not in training.
+    visible = (by,) if by and choices.split.method is SplitMethod.TIME else ()
+    prepared = table.prepare_table(
+        raw, choices.data, choices.train.problem, keep=keep, visible=visible
+    )
     labels = None
     if prepared.schema.problem.is_classification:
         labels = prepared.frame[prepared.schema.target].to_numpy()
