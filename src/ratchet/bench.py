@@ -28,6 +28,8 @@ _Made = TypeVar("_Made")
 
 # Rows fitted on whose score says how far a model has learned them by heart.
 TRAIN_SCORE_ROWS = 2000
+# Bytes of a model that are saved, checked and logged in a second.
+SAVED_PER_SECOND = 60_000_000
 # Prepared rows are made anew rather than kept when they take more than this share of memory.
 MEMORY_SHARE = 0.3
 
@@ -78,6 +80,7 @@ class Bench:
         self.interrupted = threading.Event()
         self._lock = threading.Lock()
         self._scores: dict[str, Scored] = {}
+        self._bytes: dict[str, int] = {}
 
     def backend(self, name: str) -> Backend:
         """Make a backend with its options."""
@@ -140,6 +143,12 @@ class Bench:
         turns = math.ceil(len(self.plan) / min(self.threads, len(self.plan)))
         return trial.seconds / turns * len(self.rows) / fold
 
+    def save_seconds(self, trial: TrialResult) -> float:
+        """Estimate how long it takes to save a model of the trial's candidate on all rows."""
+        fold = len(self.plan[0].train) * trial.candidate.share
+        n_bytes = self._bytes.get(trial.candidate.key, 0)
+        return n_bytes * len(self.rows) / fold / SAVED_PER_SECOND
+
     def refit(
         self, trials: Sequence[TrialResult], deadline: float | None = None
     ) -> tuple[Part | None, ...]:
@@ -201,6 +210,7 @@ class Bench:
         raw = self._out_of_fold([result.raw for result in results])
         score, threshold = self.score(raw)
         self.answers[candidate.key] = Answer(raw, tuple(result.part for result in results))
+        self._bytes[candidate.key] = max(result.fitted.n_bytes for result in results)
         return Scored(
             score=score,
             train_score=float(np.mean([result.train_score(threshold) for result in results])),

@@ -37,6 +37,8 @@ SHARE_OF_ONE = 0.2
 # The share that fitting on all rows may claim at the end, and that putting the model together does.
 SHARE_OF_REFIT = 0.3
 SHARE_OF_FINISH = 0.03
+# Members that are likely to be large: rarely are more of them forests.
+LARGE_MEMBERS = 3
 # Fitting rows from which candidates are first tried on a sample, and its smallest size.
 ROWS_FOR_SAMPLES = 100_000
 SMALLEST_SAMPLE = 30_000
@@ -390,7 +392,8 @@ def _search(
         seconds_each = [bench.refit_seconds(trial) for trial in likely]
         workers = bench.threads if len(bench.plan) > 1 else bench.beside
         refit = max(sum(seconds_each) / workers, max(seconds_each, default=0.0))
-        return SHARE_OF_FINISH * seconds + min(SHARE_OF_REFIT * seconds, refit)
+        save = sum(sorted(map(bench.save_seconds, likely))[-LARGE_MEMBERS:])
+        return SHARE_OF_FINISH * seconds + min(SHARE_OF_REFIT * seconds, refit) + save
 
     return search(
         [(backend.name, family) for backend, family in shelf],

@@ -157,6 +157,8 @@ class Fitted:
     """Loss on the valid rows after each round, as far as the library tells."""
     cut_short: bool = False
     """Whether the deadline ended it before it was done."""
+    n_bytes: int = 0
+    """About how large it is when it is saved, for a model so large that saving it takes time."""
 
 
 class Backend(ABC):

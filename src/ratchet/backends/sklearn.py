@@ -26,6 +26,10 @@ from ratchet.problem import ProblemType
 # A forest grows in steps of this many trees, so that a deadline can stop it between two.
 FOREST_STEP = 25
 FOREST_TREES = 300
+# Saved, no forest is larger than this: an ensemble of four took 860 MB, and 15 s to save.
+FOREST_BYTES = 200_000_000
+# What skops writes of a node beside a number for each class: several times what is in memory.
+_NODE_BYTES = 380
 # A forest has grown enough when so many steps together brought less than this share of the loss.
 FOREST_PATIENCE = 2
 FOREST_GAIN = 0.001
@@ -269,10 +273,12 @@ def _forest(request: Request) -> Fitted:
     valid = request.valid if request.loss else None
     curve: list[float] = []
     total: Any = 0.0
-    for trees in range(min(FOREST_STEP, wanted), wanted + FOREST_STEP, FOREST_STEP):
-        grown = min(trees, wanted)
+    grown = 0
+    while grown < wanted:
+        grown = min(grown + FOREST_STEP, wanted)
         forest.set_params(n_estimators=grown)
         forest.fit(request.train.X, request.train.y, sample_weight=request.train.weights)
+        wanted = min(wanted, max(FOREST_STEP, _most_trees(forest, request.task.n_classes)))
         if valid is not None and request.loss is not None:
             X = np.asarray(valid.X, dtype=np.float32)
             for tree in forest.estimators_[len(curve) :]:
@@ -286,7 +292,23 @@ def _forest(request: Request) -> Fitted:
     forest.set_params(n_jobs=1, warm_start=False)
     params = {**request.params, "n_estimators": grown}
     flat = valid is not None and _is_flat(curve)
-    return Fitted(forest, params, tuple(curve), grown < wanted and not flat)
+    return Fitted(
+        forest,
+        params,
+        tuple(curve),
+        cut_short=grown < wanted and not flat,
+        n_bytes=_saved_bytes(forest, request.task.n_classes),
+    )
+
+
+def _most_trees(forest: Any, n_classes: int) -> int:
+    """Count the trees that make a forest as large as it may be, given those that have grown."""
+    return int(FOREST_BYTES / (_saved_bytes(forest, n_classes) / len(forest.estimators_)))
+
+
+def _saved_bytes(forest: Any, n_classes: int) -> int:
+    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
+    return int(nodes * (_NODE_BYTES + 8 * max(1, n_classes)))
 
 
 def _is_flat(curve: list[float]) -> bool:

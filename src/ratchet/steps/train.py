@@ -35,7 +35,7 @@ FIGURES = "figures"
 """Folder of the pictures of the search."""
 
 # Seconds of the budget that are kept for writing the model and the run; a share of a small one.
-LOG_SECONDS = 3.0
+LOG_SECONDS = 4.0
 LOG_SHARE = 0.1
 # Rows that show a client what to send.
 EXAMPLE_ROWS = 3
