@@ -79,6 +79,16 @@ def test_a_trial_whose_answer_is_missing_is_done_again(tmp_path):
     assert [each.number for each, _ in kept(tmp_path)] == [1]
 
 
+@pytest.mark.parametrize("size", [0, 20, 130])
+def test_a_trial_whose_answer_was_cut_off_is_done_again(tmp_path, size):
+    journal = Journal(tmp_path)
+    journal.keep(trial(0, x=0), np.zeros(2))
+    journal.keep(trial(1, x=1), np.zeros(2))
+    path = tmp_path / f"{trial(0, x=0).candidate.key}.npy"
+    path.write_bytes(path.read_bytes()[:size])
+    assert [each.number for each, _ in kept(tmp_path)] == [1]
+
+
 def test_forgetting_leaves_nothing(tmp_path):
     journal = Journal(tmp_path / "search")
     journal.keep(trial(0), np.zeros(2))

@@ -1,6 +1,5 @@
 """Write a file or a folder whole or not at all."""
 
-import io
 import json
 import math
 import os
@@ -9,12 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ratchet.errors import RatchetError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @contextmanager
@@ -48,15 +44,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, like ``write_bytes``."""
     write_bytes(path, text.encode("utf-8"))
-
-
-def write_array(path: Path, array: "np.ndarray") -> None:
-    """Write an array of numbers in NumPy's format, like ``write_bytes``."""
-    import numpy as np
-
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    write_bytes(path, stream.getvalue())
 
 
 def write_bytes(path: Path, content: bytes) -> None:

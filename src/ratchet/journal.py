@@ -1,15 +1,14 @@
 """Keeps trials as they end, so that a search that was interrupted goes on where it stopped."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ratchet import files
 from ratchet.search import Candidate, TrialResult
 
 
@@ -17,9 +16,10 @@ from ratchet.search import Candidate, TrialResult
 class Journal:
     """A folder with a line for each trial, and a file with what it said.
 
-    A trial's answer is written before its line, and the line reaches the disk
+    A trial's answer is written before its line, and the line leaves the process
     before the search goes on: whenever the process dies, what the lines name
-    is there.
+    is there. Neither waits for the disk, which would cost more than a short
+    trial; after a power cut the last few may be tried again.
     """
 
     folder: Path
@@ -48,13 +48,14 @@ class Journal:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if answer is not None:
-            files.write_array(self._answer(trial.candidate), answer)
+            path = self._answer(trial.candidate)
+            fresh = path.with_suffix(".part.npy")
+            np.save(fresh, answer, allow_pickle=False)
+            fresh.replace(path)
         line = json.dumps(asdict(trial), default=repr)
         self._end_last_line()
         with self._lines.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
 
     def forget(self) -> None:
         """Remove it: the search has ended well, or is to begin anew."""
@@ -79,7 +80,11 @@ class Journal:
             if trial.error:
                 yield trial, None
             elif path.is_file():
-                yield trial, np.load(path, allow_pickle=False)
+                answer = None
+                with suppress(ValueError, EOFError):  # a file that a power cut left unfinished
+                    answer = np.load(path, allow_pickle=False)
+                if answer is not None:
+                    yield trial, answer
 
     def _end_last_line(self) -> None:
         """Keep a line that was cut off from swallowing the next one."""
