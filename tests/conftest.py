@@ -381,7 +381,12 @@ def small_search(params: Path, *families: str) -> None:
     values = yaml.safe_load(params.read_text(encoding="utf-8"))
     search = {"budget_seconds": None, "max_trials": 4}
     # Two searches share the machine's cores: more threads than that would wait for each other.
-    values["train"] |= {"families": ["baseline", *families], "search": search, "threads": 1}
+    values["train"] |= {
+        "families": ["baseline", *families],
+        "ensemble": "none",
+        "search": search,
+        "threads": 1,
+    }
     values["evaluate"] |= {"resamples": 100}
     values.setdefault("tracking", {})["system_metrics"] = False
     params.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from conftest import Clone
 
+from ratchet.gates import decimals, shown
+
 # One worker runs all that needs the clones: making them takes a minute.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clones")]
 
@@ -89,7 +91,8 @@ def test_a_first_run_makes_a_champion_and_leaves_no_run_open(doors, door):
         if run.data.tags["ratchet.step"] == "trial"
     }
     assert parents == {train.info.run_id}
-    assert train.info.run_name == f"train · xgboost · rmse {train.data.metrics['valid/rmse']:.4g}"
+    score = train.data.metrics["valid/rmse"]
+    assert train.info.run_name == f"train · xgboost · rmse {shown(score, decimals([score]))}"
 
 
 # DVC
