@@ -696,3 +696,12 @@ def test_versions_of_libraries_that_are_not_installed_are_left_out():
     versions = dict(lineage.library_versions(["pandas", "no-such-library"]))
     assert list(versions) == ["pandas"]
     assert versions["pandas"][0].isdigit()
+
+
+def test_a_file_is_placed_in_its_checkout(tmp_path, git):
+    git(tmp_path, "init", "-q")
+    assert lineage.place(tmp_path / "examples" / "tips.yaml") == "examples/tips.yaml"
+
+
+def test_a_file_outside_of_a_checkout_is_its_name(tmp_path):
+    assert lineage.place(tmp_path / "params.yaml") == "params.yaml"

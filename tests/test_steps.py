@@ -4,6 +4,7 @@ import importlib.metadata
 import shutil
 import tempfile
 
+import numpy as np
 import pytest
 import yaml
 from conftest import tiny_settings
@@ -102,6 +103,13 @@ def test_every_run_keeps_a_parameter_file_that_means_the_same(run, store, projec
     assert run.data.tags["ratchet.params_digest"] == lineage.params_digest(settings.flat(kept))
 
 
+def test_every_run_keeps_the_pins_of_what_was_installed(run, store, tmp_path):
+    store.download_artifacts(run.info.run_id, "lineage", str(tmp_path))
+    pins = (tmp_path / "lineage" / "environment.txt").read_text().splitlines()
+    assert f"numpy=={np.__version__}" in pins
+    assert pins == sorted(set(pins))
+
+
 def test_the_steps_of_one_pipeline_share_its_id(project, store):
     promote.run(project)
     mine = {
@@ -128,8 +136,10 @@ def test_a_run_names_the_commit_and_keeps_the_changes_on_top_of_it(tiny, store, 
     clean = store.get_run(prepare.run(project).run_id)
     assert clean.data.tags["mlflow.source.git.commit"] == commit
     assert clean.data.tags["ratchet.dirty"] == "false"
+    assert clean.data.tags["ratchet.params_file"] == "params.yaml"
     assert [each.path for each in store.list_artifacts(clean.info.run_id, "lineage")] == [
-        "lineage/params.yaml"
+        "lineage/environment.txt",
+        "lineage/params.yaml",
     ]
 
     (home / ".gitignore").write_text("build/\nelse/\n")

@@ -383,6 +383,23 @@ def library_versions(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple(versions)
 
 
+def environment() -> tuple[str, ...]:
+    """List every installed distribution as a pin, such as ``numpy==2.4.6``, sorted."""
+    found = {
+        f"{each.name.lower().replace('_', '-')}=={each.version}"
+        for each in importlib.metadata.distributions()
+        if each.name  # what a broken installation left behind has none
+    }
+    return tuple(sorted(found))
+
+
+def place(file: Path) -> str:
+    """Say where a file lies in its git checkout, or its name where there is none."""
+    file = _absolute(file)
+    top = _above(file.parent, ".git")
+    return file.relative_to(top).as_posix() if top else file.name
+
+
 @dataclass(frozen=True)
 class _Code:
     """What git says."""

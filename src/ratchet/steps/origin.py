@@ -66,6 +66,7 @@ def items(project: Project, origin: Lineage) -> Iterator[Item]:
     """Yield params, hardware, versions and lineage as items of a run."""
     for name, value in settings.flat(project.settings).items():
         yield Param(name, value)
+    yield Tag("ratchet.params_file", lineage.place(project.params_file))
     if project.overrides:
         yield Tag("ratchet.overrides", " ".join(project.overrides))
     for name, value in origin.tags():
@@ -84,7 +85,9 @@ def record(run_id: str, project: Project, origin: Lineage) -> None:
     with tempfile.TemporaryDirectory() as folder:
         params = Path(folder) / project.params_file.name
         params.write_text(settings.as_yaml(project.settings), encoding="utf-8")
-        saved: list[Item] = [tracking.File(params, "lineage")]
+        environment = Path(folder) / "environment.txt"
+        environment.write_text("\n".join(lineage.environment()) + "\n", encoding="utf-8")
+        saved: list[Item] = [tracking.File(each, "lineage") for each in (params, environment)]
         if origin.patch:
             patch = Path(folder) / "dirty.patch"
             patch.write_text(origin.patch, encoding="utf-8")
