@@ -2,7 +2,8 @@
 PYTHON ?= python3
 PARAMS ?= params.yaml
 
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# `make install` puts uv into .tools where the machine has none.
+export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.tools/bin
 # A virtual environment that is active in the shell is not this clone's.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
@@ -16,7 +17,7 @@ install: .venv/.installed  ## make .venv from the lock
 
 .venv/.installed: uv.lock pyproject.toml
 	@command -v uv >/dev/null || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet uv; }
-	PATH="$$PATH:$(CURDIR)/.tools/bin" uv sync --frozen --quiet --python "$$(command -v $(PYTHON))"
+	uv sync --frozen --quiet --python "$$(command -v $(PYTHON))"
 	@touch $@
 
 run: install  ## data to champion with dvc repro; another task with PARAMS=…

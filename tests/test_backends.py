@@ -429,7 +429,8 @@ def test_a_loss_that_is_not_defined_stops_it_too(problem, name, family):
 
 @growing
 def test_the_deadline_is_kept(problem, name, family):
-    seconds, slack = 0.4, 3.0
+    # A quick machine grows the largest forest that may be saved in 0.4 s.
+    seconds, slack = 0.05, 3.0
     params = {
         **family_of(problem, name, family).starts[0],
         rounds_of(problem, name, family): 1_000_000,
