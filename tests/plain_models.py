@@ -27,8 +27,10 @@ def train_fn(model, X, y, config):
     model.scale = numbers.std().fillna(0).replace(0, 1).to_numpy()
     inputs = model.inputs(X)
     target = np.eye(model.n_classes)[y] if model.n_classes else y.to_numpy()[:, None]
-    square = inputs.T @ inputs + model.ridge * np.eye(inputs.shape[1])
-    model.weights = np.linalg.solve(square, inputs.T @ target)
+    weights = config.get("sample_weight")
+    weighted = inputs if weights is None else inputs * weights[:, None]
+    square = weighted.T @ inputs + model.ridge * np.eye(inputs.shape[1])
+    model.weights = np.linalg.solve(square, weighted.T @ target)
 
 
 def predict_fn(model, X):

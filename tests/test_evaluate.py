@@ -1,16 +1,20 @@
 """evaluate opens the test rows once, and scores leader and baseline on them."""
 
 import json
+import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ratchet import tracking
+from ratchet.errors import StoreError
 from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.schema import Schema
-from ratchet.steps import evaluate, prepare
+from ratchet.steps import evaluate, prepare, promote, train
 from ratchet.steps.train import Leader
 
 
@@ -101,3 +105,30 @@ def test_rows_that_stand_or_fall_together_widen_the_interval(project):
     )
     assert alone.value == together.value
     assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_functions_of_an_installed_package_are_judged_like_the_projects_own(
+    tiny, tmp_path, monkeypatch
+):
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    shutil.copy(Path(__file__).with_name("plain_models.py"), installed / "bought_models.py")
+    monkeypatch.syspath_prepend(installed)
+    functions = ("build_model", "train_fn", "predict_fn", "save_fn", "load_fn")
+    params = tiny(
+        train__families=["baseline", "callable"],
+        train__backends={"callable": {name: f"bought_models:{name}" for name in functions}},
+    )
+    try:
+        project = Project.open(params)
+        prepare.run(project)
+        leader = train.run(project)
+        found = evaluate.run(project)
+        decision = promote.run(project)
+        with pytest.raises(StoreError, match="wants to run 'bought_models:predict_fn'"):
+            evaluate.run(Project.open(params, ["train.backends={}"]))
+    finally:
+        sys.modules.pop("bought_models", None)
+    assert leader.name == "callable"
+    assert found.score("r2").low > 0
+    assert decision.promoted

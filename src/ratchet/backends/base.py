@@ -191,6 +191,11 @@ class Backend(ABC):
         return ()
 
     @property
+    def callable_modules(self) -> tuple[str, ...]:
+        """Modules, installed ones included, whose functions a saved model may name."""
+        return self.modules
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Modules that it needs and that are not installed."""
         return tuple(name for name in self.needs if find_spec(name) is None)
@@ -282,6 +287,12 @@ def packages() -> tuple[str, ...]:
     """Distributions that models of the registered backends need."""
     named = (name for backend in _SHELF.values() for name in backend.packages)
     return tuple(dict.fromkeys(["scikit-learn", *named]))
+
+
+def callable_modules(options: Mapping[str, Params]) -> tuple[str, ...]:
+    """Modules whose functions a saved model may name, given ``train.backends`` of params.yaml."""
+    named = (each for name in _SHELF for each in get(name, options.get(name)).callable_modules)
+    return tuple(dict.fromkeys(named))
 
 
 def get(name: str, options: Params | None = None) -> Backend:

@@ -460,6 +460,11 @@ class HookBackend(Backend):
         """The user's modules that travel with a model, and the wrapper's."""
         return (WRAPPER, *(each for each in self._modules if sources.is_own(each)))
 
+    @property
+    def callable_modules(self) -> tuple[str, ...]:
+        """The wrapper's module, and those that options or class name, installed or not."""
+        return (WRAPPER, *self._modules)
+
     def families(self, task: Task) -> tuple[Family, ...]:
         """Describe the one family, if it is configured and can train for the problem."""
         if self._is_unset() or task.problem not in SUPERVISED:

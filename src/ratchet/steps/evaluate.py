@@ -13,7 +13,7 @@ from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
-from ratchet.steps import origin, prepare
+from ratchet.steps import models, origin, prepare
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
 from ratchet.tracking import Score, Tag
@@ -49,7 +49,7 @@ def run(project: Project) -> Evaluation:
         scored = judged(project, schema, rows)
         y = truth(project, schema, scored)
         predicted, trivial = (
-            model.predict(tracking.load_model(str(project.trained / name)), scored, schema)
+            model.predict(models.load(project, str(project.trained / name)), scored, schema)
             for name in ("model", "baseline")
         )
         leads, base = (judge(project, schema, y, each, scored) for each in (predicted, trivial))

@@ -19,7 +19,7 @@ from ratchet.metrics import Metric, Predictions
 from ratchet.project import Project
 from ratchet.registry.versions import Version
 from ratchet.schema import Schema
-from ratchet.steps import evaluate, prepare
+from ratchet.steps import evaluate, models, prepare
 from ratchet.steps.train import ROWS_FILE, Code, Leader
 
 
@@ -158,10 +158,10 @@ def judge(
         If MLflow's store fails.
     """
     bench = _Bench.of(project, challenger.metric_reference)
-    ours = tracking.load_model(str(challenger.folder))
+    ours = models.load(project, str(challenger.folder))
     predicted = model.predict(ours, bench.rows, bench.schema)
     trivial = model.predict(
-        tracking.load_model(str(project.trained / "baseline")), bench.rows, bench.schema
+        models.load(project, str(project.trained / "baseline")), bench.rows, bench.schema
     )
     score = metrics.score(bench.metric, bench.y, predicted)
     baseline = bench.compare(predicted, trivial)
@@ -304,7 +304,9 @@ class _Duel:
             told = f"version {reigning.number}, the champion, is this model"
             return cls((GateResult("better_than_champion", False, told),), everything)
         try:
-            theirs = model.predict(tracking.load_model(reigning.uri), bench.rows, bench.schema)
+            theirs = model.predict(
+                models.load(bench.project, reigning.uri), bench.rows, bench.schema
+            )
         except StoreError:  # the store's fault says nothing about the champion
             raise
         except (RatchetError, KeyError, ValueError, TypeError, AttributeError) as error:
