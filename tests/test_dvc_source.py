@@ -214,7 +214,7 @@ def test_steps_name_recorded_data_by_their_uri_and_others_by_their_path(tiny, st
     configured(project.root, "")
     recorded(project.source, git, files={})
     prepare.run(project)
-    (project.source / "more.csv").touch()
+    (project.source / "notes.txt").touch()
     prepare.run(project)
     experiments = [each.experiment_id for each in store.search_experiments()]
     later, first = store.search_runs(experiments, "tags.`ratchet.step` = 'prepare'")
