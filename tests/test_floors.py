@@ -17,7 +17,8 @@ FLOORS = (
     {"evaluation", "figures", "model"},
     {"behaviour", "cost", "search", "slices"},
     {"bench", "journal", "progress"},
-    {"model_trainer", "trainer"},
+    {"datastore", "model_trainer", "trainer"},
+    {"dvc_source"},
     {"clusters", "tracking"},
     {"registry"},
     {"steps"},
@@ -26,7 +27,7 @@ FLOORS = (
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"registry", "tracking"},
+    "mlflow": {"dvc_source", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},
