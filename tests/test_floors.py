@@ -20,13 +20,13 @@ FLOORS = (
     {"model_trainer", "trainer"},
     {"clusters", "tracking"},
     {"registry"},
-    {"steps"},
+    {"checks", "steps"},
     {"commands"},
     {"cli"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"registry", "tracking"},
+    "mlflow": {"checks", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},

@@ -400,6 +400,11 @@ def place(file: Path) -> str:
     return file.relative_to(top).as_posix() if top else file.name
 
 
+def ask_git(root: Path, *args: str) -> str | None:
+    """Ask git in ``root`` without changing anything; None when it fails or says nothing."""
+    return _quiet(root, *args)
+
+
 @dataclass(frozen=True)
 class _Code:
     """What git says."""
@@ -484,9 +489,12 @@ def _why(root: Path, message: str) -> str:
     if "not a git repository" in message:
         return f"{root} is in no git repository"
     if "dubious ownership" in message:
+        # Git names the top of the repository, and allowing the folder inside it would not help.
+        named = re.search(r"in repository at '(.+?)'", message)
+        top = named[1] if named else root
         return (
             f"git refuses the repository of {root}, which belongs to another user;"
-            f" `git config --global --add safe.directory {root}` allows it"
+            f" `git config --global --add safe.directory {top}` allows it"
         )
     return f"git says: {' '.join(message.split())[:300] or 'nothing'}"
 
