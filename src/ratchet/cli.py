@@ -376,8 +376,12 @@ def _show_diagnosis(found: "Diagnosis") -> None:
         console.print(told, markup=False, soft_wrap=True)
         if finding.mend:
             console.print(f"{'':>{width + 13}}$ {finding.mend}", markup=False, soft_wrap=True)
-    counts = ", ".join(f"{found.count(state)} {state}" for state in State if found.count(state))
-    console.print(f"\n{counts}")
+    counts = [
+        f"{n} {state}{'s' if n > 1 and state in (State.WARNING, State.ERROR) else ''}"
+        for state in State
+        if (n := found.count(state))
+    ]
+    console.print(f"\n{', '.join(counts)}")
 
 
 def _facts(status: "Status") -> Iterator[tuple[str, str]]:

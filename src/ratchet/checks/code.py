@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import ratchet
@@ -163,7 +162,6 @@ def _uninstalling() -> str:
     return quoted(sys.executable, "-m", "pip", "uninstall", "--yes", "ratchet")
 
 
-@cache
 def _imported(python: str) -> Path | None:
     """Ask an interpreter where it takes the package from when nobody helps; None if nowhere."""
     tell = "import ratchet; print(ratchet.__file__)"

@@ -254,7 +254,7 @@ def dvc_locks(site: Site) -> Iterator[Said]:
             else:
                 yield ok(f"`dvc {command}` (process {pid}) is running")
     if _config(_dvc(site)).get("core", {}).get("hardlink_lock", "").lower() == "true":
-        for said in _hard_lock(temp / "lock"):
+        for said in _hard_lock(temp / "lock", _dvc(site)):
             found = True
             yield said
     if not found:
@@ -275,15 +275,20 @@ def _is_dvc(pid: int) -> bool:
         return False
 
 
-def _hard_lock(lock: Path) -> Iterator[Said]:
-    """Read a lock that outlives its process: a file with host, process and a number."""
+def _hard_lock(lock: Path, top: Path) -> Iterator[Said]:
+    """Judge a lock that is a file, which outlives its process and doesn't name it."""
     with suppress(FileNotFoundError):
-        _, _, rest = lock.read_text(encoding="utf-8").strip().rpartition("/")
-        parts = rest.split("|")
-        pid = int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else None
-        if pid is None or not (psutil.pid_exists(pid) and _is_dvc(pid)):
-            told = f"process {pid} is gone" if pid else "it names no process"
-            yield error(f"DVC's lock {lock.name} was left behind: {told}", quoted("rm", lock))
+        claim = Path(lock.read_text(encoding="utf-8").strip())
+        if not any(_works_in(top, process) for process in psutil.process_iter()):
+            told = f"DVC's lock {lock.name} was left behind: no DVC is running here"
+            yield error(f"{told}, and every other command waits for it", quoted("rm", lock, claim))
+
+
+def _works_in(top: Path, process: psutil.Process) -> bool:
+    try:
+        return _is_dvc(process.pid) and Path(process.cwd()).is_relative_to(top)
+    except (psutil.Error, OSError):
+        return False
 
 
 def byte_code(site: Site) -> Iterator[Said]:

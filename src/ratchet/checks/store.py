@@ -16,14 +16,16 @@ from ratchet import lineage
 from ratchet.checks.base import (
     Said,
     Site,
+    SkipError,
     count,
     error,
     ok,
     quoted,
     some,
+    trouble,
     warning,
 )
-from ratchet.checks.stores import place
+from ratchet.checks.stores import NOT_YET, place
 from ratchet.project import masked, tracking_uri
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
@@ -77,14 +79,15 @@ def _lost(site: Site, given: str, uri: str, database: Path | None) -> Iterator[S
     elif scheme in ("", "file"):
         folder = Path(unquote(urlparse(uri).path)) if scheme else Path(uri)
         told = f"{_where(site)} is a folder, a kind of store that MLflow has given up"
+        allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
         if not folder.is_absolute():
-            told += ", and is relative: `dvc exp run --temp` deletes its runs"
+            told += "; `dvc exp run --temp` would delete it with its workspace"
         moved = project_store(site)
         mend = _forgetting(site)
         if folder.is_dir() and not Path(moved.removeprefix("sqlite:///")).exists():
             source, target = quoted(folder), quoted(moved)
             mend = f"mlflow migrate-filestore --source {source} --target {target} && {mend}"
-        yield (warning if folder.is_absolute() else error)(told, mend)
+        yield trouble(told, mend, stops=not allowed or not folder.is_absolute())
 
 
 def project_store(site: Site) -> str:
@@ -143,6 +146,8 @@ def tracking_store(site: Site) -> Iterator[Said]:
     found = site.access
     if found.broken:
         yield error(found.told, found.mend)
+    elif found.client is None and found.absent != NOT_YET:
+        raise SkipError(found.told)
     else:
         yield ok(found.told)
 

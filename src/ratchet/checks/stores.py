@@ -18,6 +18,9 @@ from ratchet.project import masked
 # Seconds until a server that says nothing counts as dead.
 _PATIENCE = 5
 
+NOT_YET = "no run has been recorded yet"
+"""Why there is nothing to ask of a store that the first run will make."""
+
 _REVISION = re.compile(r"^(down_)?revision\s*(?::[^=]*)?=\s*(.+)$", re.MULTILINE)
 
 
@@ -79,9 +82,6 @@ def reach(uri: str) -> Access:
     return Access(uri, found.told, client=client, ahead=found.ahead)
 
 
-_NOT_YET = "no run has been recorded yet"
-
-
 def _server(uri: str) -> Access:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -131,7 +131,7 @@ def _starting(uri: str) -> str:
 
 def _sqlite(uri: str, file: Path) -> Access:
     if not file.exists():
-        return Access(uri, f"{file} will be made by the first run", absent=_NOT_YET)
+        return Access(uri, f"{file} will be made by the first run", absent=NOT_YET)
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
@@ -184,7 +184,7 @@ def _judged(uri: str, shown: str, tables: set[str], revision: str | None) -> Acc
         if tables - {"alembic_version"}:
             told = f"{shown} is a database with tables of something else ({len(tables)} of them)"
             return Access(uri, told, absent="the database is not MLflow's", broken=True)
-        return Access(uri, f"{shown} is empty; the first run makes its tables", absent=_NOT_YET)
+        return Access(uri, f"{shown} is empty; the first run makes its tables", absent=NOT_YET)
     known, newest = revisions()
     if revision == newest:
         return Access(uri, f"{shown} answers")
