@@ -238,6 +238,14 @@ def test_only_checks_of_the_store_load_mlflow(root):
     assert printed == "[]\n"
 
 
+def test_an_interpreter_without_the_projects_packages_is_told_before_any_check():
+    done = subprocess.run(
+        [sys.executable, "-S", str(ROOT / "src"), "doctor"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{sys.executable} has no typer. Make the project's environment")
+
+
 def test_every_check_has_a_line_in_the_docs_as_its_docstring_says():
     spec = importlib.util.spec_from_file_location("table", ROOT / ".ci" / "checks_table.py")
     module = importlib.util.module_from_spec(spec)
@@ -515,7 +523,8 @@ def test_data_that_differ_from_their_pointer_are_named(root):
     file = next((root / "data").iterdir())
     file.write_bytes(file.read_bytes()[:-1])
     assert wrong(root, data.data_recorded).told == (
-        f"{file.name} differs from data.dvc: no leader trained on it is promoted"
+        f"{file.name} differs from data.dvc: no leader trained on it is promoted;"
+        " `dvc checkout --force data.dvc` undoes the change"
     )
     assert wrong(root, data.data_recorded).state is State.ERROR
     assert mended(root, data.data_recorded)
@@ -1081,8 +1090,9 @@ def test_runs_that_mlflow_run_put_elsewhere_are_told(root, recorded, monkeypatch
 
 def test_artifacts_of_a_project_that_was_moved_are_linked(root, recorded, tmp_path):
     number = recorded.get_experiment_by_name("green-taxi-duration").experiment_id
-    run = recorded.create_run(number)
+    run = recorded.create_run(number, tags={"ratchet.step": "train"})
     recorded.log_text(run.info.run_id, "kept", "note.txt")
+    recorded.set_terminated(run.info.run_id)
     moved = tmp_path / "moved"
     root.rename(moved)
     found = wrong(moved, store.artifacts)
@@ -1095,7 +1105,9 @@ def test_artifacts_of_a_project_that_was_moved_are_linked(root, recorded, tmp_pa
 
 def test_artifacts_that_are_nowhere_have_no_command(root, recorded):
     number = recorded.get_experiment_by_name("green-taxi-duration").experiment_id
-    recorded.create_run(number)
+    run = recorded.create_run(number, tags={"ratchet.step": "train"})
+    assert fine(root, store.artifacts), "it may have failed before it had any"
+    recorded.set_terminated(run.info.run_id)
     found = look(root, store.artifacts)
     (gone,) = [each for each in found if each.state is State.ERROR]
     assert gone.mend == ""

@@ -153,7 +153,17 @@ def data_recorded(site: Site) -> Iterator[Said]:
         return
     refused = project.settings.promote.dirty_data == "refuse"
     why = ": no leader trained on it is promoted" if refused else ""
-    yield trouble(f"{state.reason}{why}", _recording(site, source, state.reason), stops=refused)
+    mend = _recording(site, source, state.reason)
+    undone = _undoing(site, source) if mend.startswith("dvc add") else ""
+    yield trouble(f"{state.reason}{why}{undone}", mend, stops=refused)
+
+
+def _undoing(site: Site, source: Path) -> str:
+    """Say how to get the recorded bytes back, for who did not mean to change them."""
+    pointer = lineage.tracked_version(source)
+    if pointer is None or site.dvc is None or list(_lacking(pointer, _cache(site.dvc))):
+        return ""
+    return f"; `dvc checkout --force {_named(site, pointer)}` undoes the change"
 
 
 def _recording(site: Site, source: Path, reason: str) -> str:

@@ -232,9 +232,10 @@ def artifacts(site: Site) -> Iterator[Said]:
         if location.is_dir():
             told.append(f"{each.name}: {location}")
             continue
-        runs = client.search_runs([each.experiment_id], max_results=1)
-        if not runs:
-            told.append(f"{each.name}: no run yet")
+        # A step that ended well has uploaded something; the folder is made by the first upload.
+        ended = "attributes.status = 'FINISHED' and tags.`ratchet.step` LIKE '%'"
+        if not client.search_runs([each.experiment_id], ended, max_results=1):
+            told.append(f"{each.name}: none yet")
             continue
         here = home / "mlruns" / location.name
         mend = ""
@@ -306,4 +307,6 @@ def _ending(site: Site, ids: list[str]) -> str:
     uri = tracking_uri(site.project)
     client = f"mlflow.MlflowClient({'' if masked(uri) != uri else repr(uri)})"
     code = f"import mlflow; c = {client}; [c.set_terminated(run, 'KILLED') for run in {ids!r}]"
-    return f"python -c {quoted(code)}"
+    # Between double quotes it can be read; a name with a sign of the shell's gets the other kind.
+    plain = not set(code) & set('"$`\\!')
+    return f'python -c "{code}"' if plain else f"python -c {quoted(code)}"
