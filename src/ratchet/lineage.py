@@ -440,18 +440,33 @@ def _code(root: Path, source: Path) -> _Code:
         )
         for name in (*secret, *too_big):
             patch = f"# {name} has changed too, and is left out.\n{patch}"
+        elsewhere = _runs_elsewhere(root)
         return _Code(
-            reason="" if commit else "the git repository has no commit yet",
+            reason=elsewhere or ("" if commit else "the git repository has no commit yet"),
             commit=commit,
             branch=_quiet(root, "symbolic-ref", "--short", "--quiet", "HEAD"),
             remote_url=_remote_url(root),
-            dirty=bool(names or new or too_big or not commit),
+            dirty=None if elsewhere else bool(names or new or too_big or not commit),
             patch=patch,
             patch_whole=whole and not secret and not too_big,
             patch_digest=digest,
         )
     except _GitError as error:
         return _Code(reason=str(error))
+
+
+def _runs_elsewhere(root: Path) -> str:
+    """Say so when the checkout has this package, and what runs is another copy that differs."""
+    running, own = Path(__file__).resolve().parent, (root / CODE / "ratchet").resolve()
+    if running == own or not (own / "__init__.py").is_file() or _sources(running) == _sources(own):
+        return ""
+    return f"the code that ran is {running}, which differs from {CODE}/ratchet"
+
+
+def _sources(package: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(package).as_posix(): path.read_bytes() for path in package.rglob("*.py")
+    }
 
 
 def _git(root: Path, *args: str, stdin: str = "", **env: str) -> str:
