@@ -44,7 +44,8 @@ def repository(site: Site) -> Iterator[Said]:
         site.root, source=site.root / "data", params={}, data=DataState("", dirty=False)
     )
     if code.commit is None or code.dirty is None:
-        told = f"no run can say its commit: {code.code_reason}"
+        what = f"whether its code is that of {code.commit[:12]}" if code.commit else "its commit"
+        told = f"no run can say {what}: {code.code_reason}"
         yield trouble(told, _committing(code.code_reason), stops=rule != "allow")
         return
     where = f"commit {code.commit[:12]}{f' on {code.branch}' if code.branch else ''}"
@@ -69,6 +70,8 @@ def _committing(reason: str) -> str:
         return _FIRST
     if "no git repository" in reason or "tracks none of it" in reason:
         return f"git init && {_FIRST}"
+    if "which differs from" in reason:
+        return "python src doctor"
     return ""
 
 
