@@ -1,5 +1,16 @@
 """Make ``python src train`` work in a clone with nothing of ours installed."""
 
-from ratchet.cli import main
+import sys
+
+try:
+    from ratchet.cli import main
+except ModuleNotFoundError as missing:
+    if (missing.name or "ratchet").startswith("ratchet"):
+        raise
+    # The doctor itself could not start: this is what it would say.
+    sys.exit(
+        f"{sys.executable} has no {missing.name}. Make the project's environment with"
+        " `make install`, and use it with `source .venv/bin/activate`."
+    )
 
 main()

@@ -21,13 +21,13 @@ FLOORS = (
     {"dvc_source"},
     {"clusters", "tracking"},
     {"registry"},
-    {"steps"},
+    {"checks", "steps"},
     {"commands"},
     {"cli"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"dvc_source", "registry", "tracking"},
+    "mlflow": {"checks", "dvc_source", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},

@@ -309,6 +309,20 @@ def test_a_folder_that_is_no_repository_is_told(tmp_path):
     assert "mlflow.source.git.commit" not in dict(told.tags())
 
 
+def test_code_that_runs_from_elsewhere_is_told_unless_it_is_the_same(repo):
+    package = Path(lineage.__file__).parent
+    shutil.copytree(package, repo / "src" / "ratchet", ignore=shutil.ignore_patterns("*.pyc"))
+    git(repo, "add", "--all")
+    git(repo, "commit", "--quiet", "--message=second")
+    assert (record(repo).dirty, record(repo).code_reason) == (False, "")
+    write(repo / "src" / "ratchet" / "new.py", "")
+    git(repo, "add", "--all")
+    git(repo, "commit", "--quiet", "--message=third")
+    told = record(repo)
+    assert (told.commit, told.dirty) == (git(repo, "rev-parse", "HEAD"), None)
+    assert told.code_reason == f"the code that ran is {package}, which differs from src/ratchet"
+
+
 def test_a_machine_without_git_is_told(repo, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     told = record(repo)

@@ -17,6 +17,7 @@ from ratchet.errors import InterruptionError, RatchetError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ratchet.commands.doctor import Diagnosis
     from ratchet.commands.history import History
     from ratchet.commands.status import Status
     from ratchet.progress import SearchProgress
@@ -182,6 +183,24 @@ def status_(
 
 
 @app.command()
+def doctor(
+    params: ParamsOption = DEFAULT_PARAMS,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 at a warning too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Look for what this machine can spring on the project, and say what mends it."""
+    from ratchet.commands import doctor as command
+
+    found = command.run(params)
+    if json:
+        typer.echo(_json(found.plain()))
+    else:
+        _show_diagnosis(found)
+    if not found.healthy(strict=strict):
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
     month: Annotated[
@@ -336,6 +355,33 @@ def _show_history(found: "History") -> None:
         count = len(found.lines)
         if not found.faults:
             console.print(f"{count} lines checked: none was altered or removed.")
+
+
+def _show_diagnosis(found: "Diagnosis") -> None:
+    """Print a line for each finding, and below it the command that mends it."""
+    from ratchet.checks import State
+
+    console = _console()
+    colours = {State.OK: "green", State.WARNING: "yellow", State.ERROR: "bold red"}
+    width = max(len(finding.check) for _, finding in found.findings)
+    console.print(f"The commands are for the folder {found.folder}", markup=False, soft_wrap=True)
+    last = ""
+    for group, finding in found.findings:
+        if group != last:
+            console.print(f"\n[bold]{group}[/bold]")
+            last = group
+        style = colours.get(finding.state, "dim")
+        console.print(f"  [{style}]{finding.state:<8}[/{style}]", end="")
+        told = f" {finding.check:<{width}}  {finding.told}"
+        console.print(told, markup=False, soft_wrap=True)
+        if finding.mend:
+            console.print(f"{'':>{width + 13}}$ {finding.mend}", markup=False, soft_wrap=True)
+    counts = [
+        f"{n} {state}{'s' if n > 1 and state in (State.WARNING, State.ERROR) else ''}"
+        for state in State
+        if (n := found.count(state))
+    ]
+    console.print(f"\n{', '.join(counts)}")
 
 
 def _facts(status: "Status") -> Iterator[tuple[str, str]]:

@@ -527,6 +527,11 @@ def place(file: Path) -> str:
     return file.relative_to(top).as_posix() if top else file.name
 
 
+def ask_git(root: Path, *args: str) -> str | None:
+    """Ask git in ``root`` without changing anything; None when it fails or says nothing."""
+    return _quiet(root, *args)
+
+
 @dataclass(frozen=True)
 class _Code:
     """What git says."""
@@ -561,12 +566,13 @@ def _code(root: Path, source: Path, modules: Collection[str]) -> _Code:
         patch, whole, digest = _patch(top, base, generated, new) if names or new else ("", True, "")
         for name in (*secret, *left_out):
             patch = f"# {name} has changed too, and is left out.\n{patch}"
+        elsewhere = _runs_elsewhere(root)
         return _Code(
-            reason="" if commit else "the git repository has no commit yet",
+            reason=elsewhere or ("" if commit else "the git repository has no commit yet"),
             commit=commit,
             branch=_quiet(root, "symbolic-ref", "--short", "--quiet", "HEAD"),
             remote_url=_remote_url(root),
-            dirty=bool(names or new or left_out or not commit),
+            dirty=None if elsewhere else bool(names or new or left_out or not commit),
             patch=patch,
             patch_whole=whole and not secret and not left_out,
             patch_digest=digest,
@@ -574,6 +580,20 @@ def _code(root: Path, source: Path, modules: Collection[str]) -> _Code:
         )
     except _GitError as error:
         return _Code(reason=str(error))
+
+
+def _runs_elsewhere(root: Path) -> str:
+    """Say so when the checkout has this package, and what runs is another copy that differs."""
+    running, own = Path(__file__).resolve().parent, (root / CODE / "ratchet").resolve()
+    if running == own or not (own / "__init__.py").is_file() or _sources(running) == _sources(own):
+        return ""
+    return f"the code that ran is {running}, which differs from {CODE}/ratchet"
+
+
+def _sources(package: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(package).as_posix(): path.read_bytes() for path in package.rglob("*.py")
+    }
 
 
 def _git(root: Path, *args: str, stdin: str = "", **env: str) -> str:
@@ -611,9 +631,12 @@ def _why(root: Path, message: str) -> str:
     if "not a git repository" in message:
         return f"{root} is in no git repository"
     if "dubious ownership" in message:
+        # Git names the top of the repository, and allowing the folder inside it would not help.
+        named = re.search(r"in repository at '(.+?)'", message)
+        top = named[1] if named else root
         return (
             f"git refuses the repository of {root}, which belongs to another user;"
-            f" `git config --global --add safe.directory {root}` allows it"
+            f" `git config --global --add safe.directory {top}` allows it"
         )
     return f"git says: {' '.join(message.split())[:300] or 'nothing'}"
 

@@ -1,6 +1,7 @@
 """Where a project's files are: one params.yaml, its data, and what the steps build."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,3 +103,14 @@ def tracking_uri(project: Project) -> str:
     if relative != uri and not relative.startswith("/") and relative != ":memory:":
         return f"sqlite:///{project.home / relative}"
     return uri
+
+
+def masked(text: str) -> str:
+    """Hide the user and password of every URI in a text.
+
+    Examples
+    --------
+    >>> masked("postgresql://me:secret@host/runs")
+    'postgresql://***@host/runs'
+    """
+    return re.sub(r"://[^\s/]*@", "://***@", text)

@@ -42,7 +42,7 @@ from ratchet.dvc_source import DvcDatasetSource, uri_of
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.gates import decimals, shown
 from ratchet.metrics import Metric
-from ratchet.project import Project, tracking_uri
+from ratchet.project import Project, masked, tracking_uri
 from ratchet.schema import Kind, Schema
 from ratchet.search import TrialResult
 
@@ -929,17 +929,6 @@ def _first(error: BaseException) -> BaseException:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error
-
-
-def masked(text: str) -> str:
-    """Hide the user and password of every URI in a text.
-
-    Examples
-    --------
-    >>> masked("postgresql://me:secret@host/runs")
-    'postgresql://***@host/runs'
-    """
-    return re.sub(r"://[^\s/]*@", "://***@", text)
 
 
 @contextmanager

@@ -1,0 +1,115 @@
+"""Checks of the models: can the leader and the champion be loaded without trusting anybody."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from ratchet import sources
+from ratchet.checks.base import Said, Site, SkipError, error, ok, quoted, read_yaml, some, warning
+
+
+def leader_loads(site: Site) -> Iterator[Said]:
+    """See that the leader holds no class that skops does not trust, and is no pickle."""
+    folder = site.project.trained / "model"
+    if not folder.is_dir():
+        raise SkipError("no leader has been trained yet")
+    fault = _refused(folder)
+    if fault:
+        again = "dvc repro --force train" if site.dvc else "python src train"
+        yield error(f"the leader can't be loaded: {fault}", again)
+    else:
+        yield ok("it loads without pickle")
+
+
+def champion_loads(site: Site) -> Iterator[Said]:
+    """See that the champion holds no class that skops does not trust, and is no pickle."""
+    settings = site.project.settings
+    champion = _champion(site)
+    where = f"version {champion.version} of {settings.model_name}"
+    folder = _folder_of(site, champion)
+    if folder is None:
+        raise SkipError(f"the files of {where} are on another machine")
+    if not folder.is_dir():
+        yield error(
+            f"the files of {where} are not in {folder}",
+            quoted("python", "src", "rollback", "--reason", "its files are gone"),
+        )
+        return
+    fault = _refused(folder)
+    if fault:
+        yield error(
+            f"{where} can't be loaded: {fault}",
+            quoted("python", "src", "rollback", "--reason", "it can't be loaded"),
+        )
+    else:
+        yield ok(f"{where} loads without pickle")
+
+
+def stage_and_alias(site: Site) -> Iterator[Said]:
+    """See that the stage and the alias name the same version."""
+    settings = site.project.settings
+    stage, alias = settings.registry.stage, settings.registry.alias
+    if stage is None:
+        raise SkipError("registry.stage is null")
+    champion = _champion(site)
+    listed = site.client.search_model_versions(f"name = '{settings.model_name}'")
+    held = sorted(int(each.version) for each in listed if each.current_stage == stage)
+    if held == [int(champion.version)]:
+        yield ok(f"{stage} and {alias} are version {champion.version}")
+    else:
+        shown = ", ".join(map(str, held)) or "none"
+        yield warning(
+            f"the alias {alias} is version {champion.version}, the stage {stage} {shown}:"
+            " promote puts it right",
+            "python src promote",
+        )
+
+
+def _champion(site: Site) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    settings = site.project.settings
+    try:
+        return site.client.get_model_version_by_alias(settings.model_name, settings.registry.alias)
+    except MlflowException:
+        raise SkipError(f"{settings.model_name} has no {settings.registry.alias} yet") from None
+
+
+def _folder_of(site: Site, version: Any) -> Path | None:
+    """Give the folder of a version's files; None when they are not on this machine."""
+    place = site.client.get_model_version_download_uri(version.name, version.version)
+    if place.startswith("models:/"):
+        place = site.client.get_logged_model(place.removeprefix("models:/")).artifact_location
+    parsed = urlparse(place)
+    return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
+
+
+def _refused(folder: Path) -> str:
+    """Say why a model would not be loaded; empty when it would."""
+    from ratchet.tracking import PLAIN_LOADERS
+
+    flavors = read_yaml(folder / "MLmodel").get("flavors")
+    if not isinstance(flavors, dict):
+        return f"{folder} has no MLmodel"
+    strangers = sources.strangers(folder / "code")
+    if strangers:
+        return f"it comes with code that this project has not: {', '.join(strangers)}"
+    if "sklearn" not in flavors:
+        loader = str(flavors.get("python_function", {}).get("loader_module", "no Python format"))
+        return "" if loader in PLAIN_LOADERS else f"it is saved with {loader}, which may run code"
+    saved = flavors["sklearn"]
+    if saved.get("serialization_format") != "skops":
+        return f"it is saved with {saved.get('serialization_format')}, which may run any code"
+    return _untrusted(folder / str(saved["pickled_model"]), saved.get("skops_trusted_types") or ())
+
+
+def _untrusted(file: Path, trusted: Any) -> str:
+    from skops.io import get_untrusted_types
+
+    if not file.is_file():
+        return f"{file} is not there"
+    unknown = sorted(set(get_untrusted_types(file=file)) - {str(name) for name in trusted})
+    if not unknown:
+        return ""
+    return f"skops does not trust {some(unknown)}; the backend's trusted_types must name them"
