@@ -218,7 +218,7 @@ def run(
                 began,
                 deadline=_deadline(project, started),
                 journal=journal,
-                replay=before and before.course,
+                replay=None if before is None else before.course,
             )
         except RatchetError:  # it came to its end: the next one has to try everything again
             _forget(journal)
