@@ -232,17 +232,17 @@ def test_equal_requests_give_equal_answers_bit_for_bit_where_a_backend_says_so(
         pytest.skip("it doesn't say so")
     # Boosted trees have threads of their own on large tables only.
     monkeypatch.setattr("ratchet.backends.growth.ROWS_FOR_THREADS", 0)
-    frame = rows(problem, n=160)
-    one, two = (fit(problem, name, family, frame, threads=2) for _ in range(2))
+    frame, columns = rows(problem, n=160), ("size", "town", "zone", "new")
+    one, two = (fit(problem, name, family, frame, columns, threads=2) for _ in range(2))
     assert one.fitted.params == two.fitted.params
     same(one.predict(frame), two.predict(frame))
 
 
 @every_family
 def test_a_fit_that_the_clock_has_ended_ends_there_again_without_a_clock(problem, name, family):
-    frame, clock = rows(problem), Striking(2)
-    first = fit(problem, name, family, frame, looks=clock, deadline=math.inf)
-    again = fit(problem, name, family, frame, looks=Looks(clock.up_at))
+    frame, columns, clock = rows(problem), ("size", "town", "zone", "new"), Striking(2)
+    first = fit(problem, name, family, frame, columns, looks=clock, deadline=math.inf)
+    again = fit(problem, name, family, frame, columns, looks=Looks(clock.up_at))
     assert again.fitted.params == first.fitted.params
     assert again.fitted.cut_short == first.fitted.cut_short
     same(again.predict(frame), first.predict(frame))

@@ -641,12 +641,14 @@ def test_matrix_products_have_one_thread_whatever_else_is_fitted(monkeypatch):
     def threads():
         return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
 
+    before, seen, fit = threads(), [], DebugBackend.fit
+
+    def looks(self, request):
+        seen.append(threads())
+        return fit(self, request)
+
+    monkeypatch.setattr(DebugBackend, "fit", looks)
     on_shelf(monkeypatch)
-    before, seen = threads(), []
-    fit = DebugBackend.fit
-    monkeypatch.setattr(
-        DebugBackend, "fit", lambda *given: (seen.append(threads()), fit(*given))[1]
-    )
     trained(**DEBUG, train__threads=2)
     assert seen
     assert {n for each in seen for n in each} == {1}
