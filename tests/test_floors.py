@@ -14,19 +14,19 @@ FLOORS = (
     {"lineage", "metrics", "schema", "settings"},
     {"features", "profile", "project", "splits", "table", "taxi"},
     {"backends", "ensemble", "gates", "leakage"},
-    {"evaluation", "figures", "model"},
+    {"advice", "evaluation", "figures", "model"},
     {"behaviour", "cost", "search", "slices"},
     {"bench", "journal", "progress"},
     {"model_trainer", "trainer"},
     {"clusters", "tracking"},
-    {"registry"},
+    {"records", "registry"},
     {"steps"},
     {"commands"},
     {"cli"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"registry", "tracking"},
+    "mlflow": {"records", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},
