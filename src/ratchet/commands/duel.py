@@ -19,8 +19,8 @@ from ratchet.steps import evaluate, judgement, prepare
 # Slices on which B gains least, and slices on which either has its worst scores.
 LEAST_GAINS = 5
 WORST_SCORES = 3
-# A column of labels is cut by itself up to so many of them; of more, who wants to names them.
-MAX_LABELS = 50
+# A column of more labels than these is cut only where promote.slices names it: that takes long.
+MAX_LABELS = 300
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """A comparison as a page: the same words and numbers as Markdown and as HTML."""
 
 import html
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, nan
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -26,7 +27,10 @@ MOST_LINES = 40
 # Characters of a value or an error: longer ones are cut.
 LONGEST = 300
 
-NOTHING = "–"
+# Characters that a phone shows in a line, with the gaps between columns.
+SLIM = 44
+
+NOTHING = "—"
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Cell:
     text: str
     """What it says."""
     kind: str = "text"
-    """text, number, or better and worse for what B gains and loses."""
+    """text, number, or better and worse for what B surely gains and loses."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,13 @@ class Table:
     def drawn(self) -> bool:
         """Whether a line has a picture."""
         return any(row.strip for row in self.rows)
+
+    @property
+    def slim(self) -> bool:
+        """Whether it fits on a phone beside itself, rather than line by line."""
+        lines = [self.head, *(row.cells for row in self.rows)]
+        widths = [max(len(cell.text) for cell in column) for column in zip(*lines, strict=True)]
+        return sum(widths) + 3 * len(widths) <= SLIM
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,8 @@ def escaped(text: str) -> str:
     'a&#124;b &lt;script&gt; \\*c\\* max_depth \\_d\\_'
     """
     text = " ".join(text.split())
-    text = re.sub(r"([\\`*~\[\]#$])", r"\\\1", text)
+    # Brackets mean something only with what may follow them, and intervals are full of them.
+    text = re.sub(r"([\\`*~$]|\](?=[(\[:]))", r"\\\1", text)
     # Within a word an underscore means nothing, and a name is easier to read without backslashes.
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
     return html.escape(text, quote=False).replace("|", "&#124;")
@@ -174,7 +186,7 @@ def page(comparison: Comparison) -> Page:
         answer = f"{verdict.better} looks better, not surely"
     found = comparison.experiment
     return Page(
-        title=f"{a.label} and {b.label}",
+        title=f"{a.label} → {b.label}",
         answer=answer,
         told=verdict.told,
         notes=comparison.notes,
@@ -206,7 +218,8 @@ def _sides(a: Side, b: Side) -> Table:
 
 
 def _run(side: Side) -> str:
-    return f"{side.run_id}, by way of its {side.through} run" if side.through else side.run_id
+    through = {"main": "pipeline"}.get(side.through, side.through)
+    return f"{side.run_id}, by way of its {through} run" if through else side.run_id
 
 
 # What changed
@@ -335,8 +348,8 @@ def _scores(comparison: Comparison) -> Block:
         gain, low, high = (shown(x, places) for x in (paired.gain, paired.low, paired.high))
         left = f"; {paired.n_left_out:,} were left out" if paired.n_left_out else ""
         told.append(
-            f"Compared row by row, on {paired.n_rows:,} test rows that neither was trained on{left}:"
-            f" {paired.metric} of B is better by {gain} [{low}, {high}] at"
+            f"Compared row by row, on {paired.n_rows:,} test rows that neither was trained"
+            f" on{left}: {paired.metric} of B is better by {gain} [{low}, {high}] at"
             f" {100 * paired.confidence:g} %, from {paired.resamples:,} paired resamples."
         )
     if not comparison.scores:
@@ -370,7 +383,7 @@ def _score(line: ScoreLine) -> Row:
             Cell(line.name),
             Cell(_with_interval(line.a, line.a_low, line.a_high, places), "number"),
             Cell(_with_interval(line.b, line.b_low, line.b_high, places), "number"),
-            _gain(line.better_by, places),
+            _gain(line.better_by, places, sure=line.overlap is False),
             Cell(overlap),
         ),
         _strip((line.a_low, line.a, line.a_high), (line.b_low, line.b, line.b_high)),
@@ -386,11 +399,17 @@ def _with_interval(value: float, low: float, high: float, places: int) -> str:
     return f"{told} [{shown(low, places)}, {shown(high, places)}]"
 
 
-def _gain(gain: float, places: int, low: float = float("nan"), high: float = float("nan")) -> Cell:
+def _gain(
+    gain: float, places: int, low: float = nan, high: float = nan, *, sure: bool = False
+) -> Cell:
+    """Write what B gains; a gain that may be chance has no colour."""
     if isnan(gain):
         return Cell(NOTHING, "number")
     told = f"{'+' if gain > 0 else ''}{_with_interval(gain, low, high, places)}"
-    return Cell(told, "better" if gain > 0 else "worse" if gain < 0 else "number")
+    kind = "number"
+    if sure or low > 0 or high < 0:
+        kind = "better" if gain > 0 else "worse"
+    return Cell(told, kind)
 
 
 def _strip(a: tuple[float, float, float], b: tuple[float, float, float]) -> Strip | None:
@@ -494,7 +513,7 @@ def _members(searches: Sequence[SearchRecord]) -> Block:
                 Cell(member.name),
                 Cell(f"{member.weight:.3g}", "number"),
                 Cell(str(member.trial), "number"),
-                Cell(_cut(member.params.strip("{}").replace('"', ""))),
+                Cell(_cut(_hyperparameters(member.params))),
             )
         )
         for each in searches
@@ -502,8 +521,15 @@ def _members(searches: Sequence[SearchRecord]) -> Block:
     ]
     if not rows:
         return Block("Members", ("Unknown.",))
-    head = _head(("of", "member", "weight", "trial", "hyperparameters"), (2, 3))
+    head = _head(("of", "member", "weight", "trial", "params"), (2, 3))
     return Block("Members", (), Table(head, tuple(rows)))
+
+
+def _hyperparameters(params: str) -> str:
+    return ", ".join(
+        f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}"
+        for name, value in json.loads(params).items()
+    )
 
 
 def _head(names: Sequence[str], numbers: Iterable[int] = ()) -> tuple[Cell, ...]:
