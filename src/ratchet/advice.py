@@ -535,10 +535,8 @@ def starved(
         if first is lead
         else f"is close to {lead.family}, {metric.name} {_two(first.best, lead.best)},"
     )
-    had = f"{first.trials} trial" + ("s" if first.trials > 1 else "")
-    if first.cut_short:
-        had += ", the best one cut short"
-    because = f"{first.family} {place} and had {had} of {budget.used_trials}."
+    because = f"{first.family} {place} with {first.trials} of {budget.used_trials} trials"
+    because += ", the best of them cut short." if first.cut_short else "."
     far = [each for each in done if each not in close]
     if sum(each.seconds for each in far) > sum(each.seconds for each in done) / 2:
         return Advice(

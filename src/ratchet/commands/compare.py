@@ -95,7 +95,7 @@ def _notes(first: Training, second: Training) -> Iterator[str]:
         if each.evaluation is None:
             yield f"{each.letter} has not been evaluated, so that it has no scores on test rows."
         if each.trials is None:
-            yield f"The run of {each.letter} holds no trials: this project did not make it."
+            yield f"The run of {each.letter} holds no trials."
     if first.test_rows and second.test_rows and first.test_rows != second.test_rows:
         yield (
             "A and B were judged on different test rows, so that part of what their scores differ"
@@ -297,7 +297,7 @@ def _verdict(first: Training, second: Training, scores: Sequence[ScoreLine], due
     for split in ("test", "valid"):
         line = by_name.get(f"{split}/{first.metric.name}")
         if line is not None and not isnan(line.better_by):
-            return _of_line(line, same_rows=first.test_rows == second.test_rows)
+            return _of_line(line, doubt=_doubt(first, second))
     return Verdict(None, False, "They have no score in common.")
 
 
@@ -319,7 +319,16 @@ def _of_pair(paired: Paired) -> Verdict:
     return Verdict(better, paired.low > 0 or paired.high < 0, told)
 
 
-def _of_line(line: ScoreLine, *, same_rows: bool) -> Verdict:
+def _doubt(first: Training, second: Training) -> str:
+    """Say why scores on test rows may differ although the models don't; empty if they may not."""
+    if first.test_rows is None or second.test_rows is None:
+        return "but their runs do not say on which test rows"
+    return (
+        "" if first.test_rows == second.test_rows else "but they were judged on different test rows"
+    )
+
+
+def _of_line(line: ScoreLine, *, doubt: str) -> Verdict:
     better = "B" if line.better_by > 0 else "A" if line.better_by < 0 else None
     places = gates.decimals([line.a, line.b], [line.better_by])
     a, b, by = (gates.shown(number, places) for number in (line.a, line.b, abs(line.better_by)))
@@ -329,8 +338,8 @@ def _of_line(line: ScoreLine, *, same_rows: bool) -> Verdict:
     on_test = line.name.startswith("test/")
     if not on_test:
         told += ", on the validation rows, by which it was chosen"
-    elif not same_rows:
-        told += ", but they were judged on different test rows"
+    elif doubt:
+        told += f", {doubt}"
     elif line.overlap is not None:
         told += f"; the intervals {'' if line.overlap else 'do not '}overlap"
-    return Verdict(better, on_test and same_rows and line.overlap is False, f"{told}.")
+    return Verdict(better, on_test and not doubt and line.overlap is False, f"{told}.")

@@ -101,9 +101,12 @@ def _fought(project: Project, first: Training, second: Training) -> Duel:
     learned = [judgement.trained_on(scored, each.record.run_id) for each in (first, second)]
     fair = ~np.logical_or(*learned)
     rules = project.settings.promote
-    enough = gates.enough_fair_rows(int(fair.sum()), int((~fair).sum()), rules.min_rows)
-    if not enough.passed:
-        raise _NotComparableError(enough.reason)
+    n_fair = int(fair.sum())
+    if n_fair < rules.min_rows:
+        raise _NotComparableError(
+            f"{n_fair:,} of {len(fair):,} test rows are new to both, and promote.min_rows asks for"
+            f" {rules.min_rows:,}"
+        )
     clusters = evaluate.clusters(scored)
     bench = _Bench(
         project,
@@ -135,7 +138,7 @@ def _fought(project: Project, first: Training, second: Training) -> Duel:
         confidence=found.confidence,
         resamples=found.resamples,
         n_rows=found.n_rows,
-        n_left_out=int((~fair).sum()),
+        n_left_out=len(fair) - n_fair,
     )
     try:
         return Duel(paired=paired, slices=bench.slices())
