@@ -95,14 +95,14 @@ def test_underfit_is_measured_in_the_metrics_own_direction():
 # Validation
 
 
-def optimistic(choices, *, valid=4.0, test=6.0, low=5.5, high=6.5, size=0.2):
+def optimistic(choices, *, valid=4.0, test=6.0, low=5.5, high=6.5, size=0.2, harder=0.0):
     return advice.optimistic(
         RMSE,
         valid=valid,
         test=test,
         low=low,
         high=high,
-        baseline=10.0,
+        baselines=(10.0, 10.0 + harder),
         choices=choices,
         valid_size=size,
     )
@@ -114,7 +114,7 @@ def test_validation_that_promises_more_than_test_keeps_is_made_steadier():
     assert optimistic((5, False, True)).overrides == ("train.folds=10",)
     assert optimistic(HOLDOUT).because == (
         "Validation promises more than test keeps: rmse 4.0000 on validation,"
-        " 6.0000 [5.5000, 6.5000] on test."
+        " 6.0000 [5.5000, 6.5000] on test, where the baseline went from 10.0000 to 10.0000."
     )
 
 
@@ -128,6 +128,12 @@ def test_validation_within_the_tests_interval_or_near_it_is_fine():
     assert optimistic(HOLDOUT, valid=5.4, test=5.8) is None
     assert optimistic(HOLDOUT, test=nan, low=nan, high=nan) is None
     assert optimistic(HOLDOUT, valid=7.0) is None
+
+
+def test_test_rows_that_are_harder_for_any_model_are_no_fault_of_validation():
+    assert optimistic(HOLDOUT, harder=0.5) is not None
+    assert optimistic(HOLDOUT, harder=2.0) is None
+    assert optimistic(HOLDOUT, valid=5.6, harder=-2.0) is not None
 
 
 def noisy(honest, choices=HOLDOUT):
@@ -362,6 +368,7 @@ def search(**changes):
         valid=5.0,
         honest=5.05,
         baseline=10.0,
+        test_baseline=10.1,
         test=5.1,
         test_low=4.8,
         test_high=5.4,

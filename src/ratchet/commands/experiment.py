@@ -89,6 +89,7 @@ def _search(training: Training) -> advice.Search | None:
         valid=training.score(f"valid/{metric.name}"),
         honest=training.score(f"valid/{metric.name}_cross_fitted"),
         baseline=training.score(f"baseline/valid/{metric.name}"),
+        test_baseline=training.score(f"baseline/{test}"),
         test=training.score(test),
         test_low=training.score(f"{test}_low"),
         test_high=training.score(f"{test}_high"),
