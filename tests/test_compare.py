@@ -254,6 +254,8 @@ def test_uncommitted_changes_are_told_by_file(project, made):
         (letter, True, (lineage.FileChange("src/x.py", 1, 0),)) for letter in "AB"
     ]
     assert code.same_patch and code.same
+    told = "Both ran with the same uncommitted changes: src/x.py (+1 −0)."  # noqa: RUF001
+    assert told in page.markdown(compare.read(project, old, new))
     other = compare.read(project, old, lost).code
     assert not other.same_patch and not other.same
     text = page.markdown(compare.read(project, old, lost))
@@ -626,7 +628,12 @@ def test_the_command_repeats_the_overrides_of_the_run(project, runs, store):
     store.set_tag(runs[1], "ratchet.overrides", "seed=3 data.drop=[dear]")
     found = compare.read(project, *runs).experiment
     assert found.command == (
-        "python src run --params better.yaml --set 'seed=3 data.drop=[dear]'"
+        "python src run --params better.yaml --set seed=3 --set 'data.drop=[dear]'"
+        " --set train.search.max_trials=12"
+    )
+    store.set_tag(runs[1], "ratchet.overrides", "train.search.max_trials=3 data.filter=size > 1")
+    assert compare.read(project, *runs).experiment.command == (
+        "python src run --params better.yaml --set 'data.filter=size > 1'"
         " --set train.search.max_trials=12"
     )
 

@@ -101,6 +101,12 @@ def _notes(first: Training, second: Training) -> Iterator[str]:
             "A and B were judged on different test rows, so that part of what their scores differ"
             " by is owed to the rows."
         )
+    elif any(each.schema and not each.schema.problem.has_target for each in (first, second)):
+        if first.record.params.get("seed") != second.record.params.get("seed"):
+            yield (
+                "Each clustering was judged on the test rows that its own seed has drawn, so that"
+                " part of what their scores differ by is owed to the rows."
+            )
 
 
 # What changed

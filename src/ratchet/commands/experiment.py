@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from ratchet import advice, backends, records, settings, trainer
 from ratchet.advice import Advice, Failure, Growth
 from ratchet.backends import Family
 from ratchet.commands.comparison import Experiment
 from ratchet.commands.training import Training, failures
-from ratchet.errors import RatchetError
+from ratchet.errors import RatchetError, SettingsError
 from ratchet.metrics import Metric
 from ratchet.settings import Settings, SplitMethod
 
@@ -48,10 +49,23 @@ def _command(training: Training, found: Advice) -> str:
     words = ["python", "src", "run"]
     if training.params_place != "params.yaml":
         words += ["--params", training.params_place]
-    given = training.record.tags.get("ratchet.overrides", "")
-    for text in filter(None, (given, *found.overrides)):
+    for text in (*_overrides(training, found), *found.overrides):
         words += ["--set", text]
     return shlex.join(words)
+
+
+def _overrides(training: Training, found: Advice) -> list[str]:
+    """Give the run's own overrides, but for those that the advice replaces."""
+    text = training.record.tags.get("ratchet.overrides", "")
+    try:
+        given, new = (settings.parse_overrides(each) for each in ([text], found.overrides))
+    except SettingsError:  # whoever wrote the tag, it was not this project
+        return [text]
+    return [
+        f"{name}={yaml.safe_dump(value, default_flow_style=True, width=1000).splitlines()[0]}"
+        for name, value in given.items()
+        if name not in new
+    ]
 
 
 def _task(training: Training) -> backends.Task:

@@ -282,12 +282,11 @@ def _code(comparison: Comparison) -> Iterator[Block]:
         elif between is not None:
             files = between.files
             told.append(f"{line}: {_distance(between.ahead, between.behind)}.")
-    for patch in code.patches:
+    for patch in code.patches[:1] if code.same_patch else code.patches:
+        who = "Both ran with the same" if code.same_patch else f"{patch.letter} ran with"
         names = ", ".join(f"{each.path} ({_lines(each)})" for each in patch.files[:MOST_LINES])
-        held = names or ("its patch is with the run" if patch.kept else "the run holds no patch")
-        told.append(f"{patch.letter} ran with uncommitted changes: {held}.")
-    if code.same_patch:
-        told.append("The uncommitted changes of both are the same.")
+        held = names or ("the patch is with the run" if patch.kept else "the run holds no patch")
+        told.append(f"{who} uncommitted changes: {held}.")
     table = None
     if files:
         rows = [(each.path, _lines(each)) for each in files]
