@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from math import isnan, nan
 from pathlib import Path
 
-from ratchet import gates, lineage, metrics, tracking
+from ratchet import clusters, gates, lineage, metrics, tracking
 from ratchet.commands import changes
 from ratchet.commands.comparison import (
     CodeChanges,
@@ -101,12 +101,18 @@ def _notes(first: Training, second: Training) -> Iterator[str]:
             "A and B were judged on different test rows, so that part of what their scores differ"
             " by is owed to the rows."
         )
-    elif any(each.schema and not each.schema.problem.has_target for each in (first, second)):
-        if first.record.params.get("seed") != second.record.params.get("seed"):
-            yield (
-                "Each clustering was judged on the test rows that its own seed has drawn, so that"
-                " part of what their scores differ by is owed to the rows."
-            )
+    elif _drawn(first) and first.record.params.get("seed") != second.record.params.get("seed"):
+        yield (
+            "Each clustering was judged on the test rows that its own seed has drawn, so that part"
+            " of what their scores differ by is owed to the rows."
+        )
+
+
+def _drawn(training: Training) -> bool:
+    """Tell whether it was judged on some of its test rows, as a clustering of many is."""
+    if training.schema is None or training.schema.problem.has_target:
+        return False
+    return training.rows.get("test", 0) > clusters.JUDGED_ROWS
 
 
 # What changed
