@@ -14,7 +14,7 @@ import yaml
 from conftest import tiny_settings
 from mlflow.entities import LoggedModelOutput
 
-from ratchet import lineage, metrics, records, tracking
+from ratchet import lineage, metrics, recorded, tracking
 from ratchet.commands import compare, page
 from ratchet.commands.changes import Change
 from ratchet.commands.comparison import ColumnChange
@@ -44,8 +44,8 @@ def trained_on(store, runs, tmp_path):
         copy = store.create_run(run.info.experiment_id, tags=run.data.tags).info.run_id
         for name, value in run.data.params.items():
             store.log_param(copy, name, value)
-        store.log_outputs(copy, [LoggedModelOutput(records.read(runs[1]).models[-1], 0)])
-        leader = records.download(runs[1], "leader.json", tmp_path)
+        store.log_outputs(copy, [LoggedModelOutput(recorded.read(runs[1]).models[-1], 0)])
+        leader = recorded.download(runs[1], "leader.json", tmp_path)
         store.log_artifact(copy, str(leader))
         np.save(tmp_path / ROWS_FILE, np.sort(rows))
         store.log_artifact(copy, str(tmp_path / ROWS_FILE))
@@ -451,7 +451,7 @@ def column_changed(project, store, runs):
 
 
 def model_gone(project, store, runs):
-    store.delete_logged_model(records.read(runs[1]).models[-1])
+    store.delete_logged_model(recorded.read(runs[1]).models[-1])
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ FLOORS = (
     {"bench", "journal", "progress"},
     {"model_trainer", "trainer"},
     {"clusters", "tracking"},
-    {"records", "registry"},
+    {"recorded", "registry"},
     {"steps"},
     {"commands"},
     {"cli"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"records", "registry", "tracking"},
+    "mlflow": {"recorded", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},

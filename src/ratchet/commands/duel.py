@@ -7,7 +7,7 @@ from math import isnan
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, gates, model, records, settings, slices, tracking
+from ratchet import evaluation, gates, model, recorded, settings, slices, tracking
 from ratchet.commands.comparison import Paired, SliceLine, Slices
 from ratchet.commands.training import PREDICTED, Training, type_of
 from ratchet.errors import RatchetError
@@ -181,7 +181,7 @@ def _predicted(training: Training, rows: pd.DataFrame, here: Schema) -> Predicti
     into = training.folder / f"model-{training.letter}"
     into.mkdir()
     try:
-        folder = records.download_model(training.record.models[-1], into)
+        folder = recorded.download_model(training.record.models[-1], into)
         return model.predict(tracking.load_model(str(folder)), rows, training.schema)
     except (RatchetError, KeyError, ValueError, TypeError, AttributeError) as error:
         told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ratchet import advice, backends, records, settings, trainer
+from ratchet import advice, backends, recorded, settings, trainer
 from ratchet.advice import Advice, Failure, Growth
 from ratchet.backends import Family
 from ratchet.commands.comparison import Experiment
@@ -179,7 +179,7 @@ def _growth(
     family = shelf.get(str(rows["family"].iloc[0])) if len(rows) else None
     if family is None or family.rounds is None or name not in training.record.metrics:
         return None
-    points = records.series(training.record.run_id, name)
+    points = recorded.series(training.record.run_id, name)
     return Growth(
         backend=str(rows["backend"].iloc[0]),
         family=family.name,

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet import metrics, records, settings, table
+from ratchet import metrics, recorded, settings, table
 from ratchet.commands.comparison import Failed, Member, SearchRecord, Side
 from ratchet.commands.status import tried_in
 from ratchet.errors import RatchetError
 from ratchet.metrics import Metric
-from ratchet.records import Record
+from ratchet.recorded import Record
 from ratchet.registry import references
 from ratchet.schema import Column, Schema
 from ratchet.settings import Settings
@@ -55,8 +55,8 @@ class Training:
             If there is none, or the store fails.
         """
         reference = references.resolve(text)
-        asked = records.read(reference.run_id)
-        record = records.training_of(reference.run_id)
+        asked = recorded.read(reference.run_id)
+        record = recorded.training_of(reference.run_id)
         other = asked is not None and asked.run_id != record.run_id
         return cls(
             letter,
@@ -70,13 +70,13 @@ class Training:
     def evaluation(self) -> Record | None:
         """The run that judged the leader."""
         found = self.record.tags.get("ratchet.evaluate_run")
-        return records.read(found) if found else None
+        return recorded.read(found) if found else None
 
     @cached_property
     def preparation(self) -> Record | None:
         """The run that prepared its rows."""
         found = self.record.tags.get("ratchet.prepare_run")
-        return records.read(found) if found else None
+        return recorded.read(found) if found else None
 
     @cached_property
     def leader(self) -> Mapping[str, Any]:
@@ -221,7 +221,7 @@ class Training:
 
     def artifact(self, name: str, record: Record | None = None) -> Path | None:
         """Fetch an artifact of its run, or of another one of its."""
-        return records.download((record or self.record).run_id, name, self.folder)
+        return recorded.download((record or self.record).run_id, name, self.folder)
 
     def score(self, name: str) -> float:
         """Give one of its metrics; NaN where it has none of that name."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ratchet import records
+from ratchet import recorded
 from ratchet.errors import StoreError
 from ratchet.steps import promote
 from ratchet.steps.train import Leader
@@ -16,7 +16,7 @@ def leader(project):
 
 
 def test_a_run_is_read_with_all_that_it_says(leader):
-    found = records.read(leader.run_id)
+    found = recorded.read(leader.run_id)
     assert (found.run_id, found.step) == (leader.run_id, "train")
     assert found.name.startswith("train · sklearn/ridge · rmse ")
     assert found.params["train.families"] == "['baseline', 'ridge']"
@@ -31,13 +31,13 @@ def test_a_run_is_read_with_all_that_it_says(leader):
 
 
 def test_a_run_that_is_not_there_is_none(project):
-    assert records.read("0" * 32) is None
-    assert records.read("no id at all") is None
+    assert recorded.read("0" * 32) is None
+    assert recorded.read("no id at all") is None
 
 
 def test_every_run_of_a_pipeline_stands_for_its_training(project, store, leader):
     promote.run(project)
-    train = records.read(leader.run_id)
+    train = recorded.read(leader.run_id)
     place = store.get_run(leader.run_id).info.experiment_id
     main = store.create_run(
         place, tags={"ratchet.step": "main", "ratchet.leader_run": leader.run_id}
@@ -56,20 +56,20 @@ def test_every_run_of_a_pipeline_stands_for_its_training(project, store, leader)
     assert asked["main"] == main.info.run_id
     assert {"train", "trial", "evaluate", "promote", "main"} == set(asked)
     for step, run_id in asked.items():
-        assert records.training_of(run_id) == train, step
+        assert recorded.training_of(run_id) == train, step
 
 
 def test_a_pipeline_that_failed_after_its_training_stands_for_it(project, store, leader):
     place = store.get_run(leader.run_id).info.experiment_id
     main = store.create_run(place, tags={"ratchet.step": "main"})
     store.set_tag(leader.run_id, "mlflow.parentRunId", main.info.run_id)
-    assert records.training_of(main.info.run_id).run_id == leader.run_id
+    assert recorded.training_of(main.info.run_id).run_id == leader.run_id
 
 
 def test_a_run_that_belongs_to_no_training_is_told(project, store, leader):
     prepared = store.get_run(leader.run_id).data.tags["ratchet.prepare_run"]
     with pytest.raises(StoreError) as raised:
-        records.training_of(prepared)
+        recorded.training_of(prepared)
     assert str(raised.value) == (
         f"Run {prepared} is a prepare without a model, and belongs to no training."
         " Name a run that has trained or judged one."
@@ -81,29 +81,29 @@ def test_a_training_that_is_gone_is_told(project, store, leader):
     tags = {"ratchet.step": "evaluate", "ratchet.leader_run": "1" * 32}
     run_id = store.create_run(place, tags=tags).info.run_id
     with pytest.raises(StoreError, match=f"^The training that run {run_id} belongs to is not in"):
-        records.training_of(run_id)
+        recorded.training_of(run_id)
 
 
 def test_artifacts_come_as_copies_and_none_where_there_are_none(leader, tmp_path):
-    found = records.download(leader.run_id, "leader.json", tmp_path)
+    found = recorded.download(leader.run_id, "leader.json", tmp_path)
     assert found.is_relative_to(tmp_path)
     assert json.loads(found.read_text())["run_id"] == leader.run_id
-    assert records.download(leader.run_id, "lineage/no.txt", tmp_path) is None
+    assert recorded.download(leader.run_id, "lineage/no.txt", tmp_path) is None
 
 
 def test_a_model_is_copied_too(leader, tmp_path):
-    folder = records.download_model(leader.model_uri.removeprefix("models:/"), tmp_path)
+    folder = recorded.download_model(leader.model_uri.removeprefix("models:/"), tmp_path)
     assert folder.is_relative_to(tmp_path)
     assert (folder / "MLmodel").is_file()
     with pytest.raises(StoreError):
-        records.download_model("m-" + "0" * 32, tmp_path)
+        recorded.download_model("m-" + "0" * 32, tmp_path)
 
 
 def test_a_metric_is_read_step_by_step(leader):
-    points = records.series(leader.run_id, "search/best_rmse")
+    points = recorded.series(leader.run_id, "search/best_rmse")
     assert [step for step, _ in points] == [0, 1, 2]
     assert points[-1][1] == leader.score
-    assert records.series(leader.run_id, "no_such_metric") == ()
+    assert recorded.series(leader.run_id, "no_such_metric") == ()
 
 
 def test_what_another_program_says_of_its_tables_is_no_matter(store):
@@ -112,5 +112,5 @@ def test_what_another_program_says_of_its_tables_is_no_matter(store):
     run_id = store.create_run(store.create_experiment("other")).info.run_id
     dataset = Dataset("rows", "abc", "local", "{}", schema="[1]", profile="no JSON")
     store.log_inputs(run_id, [DatasetInput(dataset, [])])
-    [table] = records.read(run_id).tables
+    [table] = recorded.read(run_id).tables
     assert (table.context, table.version, table.rows, table.columns) == ("", "abc", None, ())
