@@ -14,20 +14,20 @@ FLOORS = (
     {"lineage", "metrics", "schema", "settings"},
     {"features", "profile", "project", "splits", "table", "taxi"},
     {"backends", "ensemble", "gates", "leakage"},
-    {"evaluation", "figures", "model"},
+    {"advice", "evaluation", "figures", "model"},
     {"behaviour", "cost", "search", "slices"},
     {"bench", "course", "journal", "progress"},
     {"datastore", "model_trainer", "trainer"},
     {"dvc_source"},
     {"clusters", "tracking"},
-    {"registry"},
+    {"recorded", "registry"},
     {"checks", "steps"},
     {"commands"},
     {"cli"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"checks", "dvc_source", "registry", "tracking"},
+    "mlflow": {"checks", "dvc_source", "recorded", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},

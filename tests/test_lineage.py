@@ -832,3 +832,45 @@ def test_a_file_is_placed_in_its_checkout(tmp_path, git):
 
 def test_a_file_outside_of_a_checkout_is_its_name(tmp_path):
     assert lineage.place(tmp_path / "params.yaml") == "params.yaml"
+
+
+def test_what_lies_between_two_commits_is_told_by_file(repo):
+    first = git(repo, "rev-parse", "HEAD")
+    write(repo / "src" / "new.py", "a\nb\n")
+    (repo / "src" / "new.bin").write_bytes(bytes(range(256)))
+    git(repo, "add", "--all")
+    git(repo, "commit", "-q", "-m", "more")
+    second = git(repo, "rev-parse", "HEAD")
+    found = lineage.between(repo, first, second)
+    assert (found.ahead, found.behind, found.reason) == (1, 0, "")
+    assert [each for each in found.files if each.path.startswith("src/new")] == [
+        lineage.FileChange("src/new.bin", None, None),
+        lineage.FileChange("src/new.py", 2, 0),
+    ]
+    back = lineage.between(repo / "src", second, first)
+    assert (back.ahead, back.behind) == (0, 1)
+    assert lineage.FileChange("src/new.py", 0, 2) in back.files
+    assert lineage.between(repo, first, first).files == ()
+
+
+def test_commits_that_git_can_not_compare_are_told(repo, tmp_path):
+    head = git(repo, "rev-parse", "HEAD")
+    gone = lineage.between(repo, head, "b" * 40)
+    assert gone == lineage.Between(reason=f"this checkout has no commit {'b' * 12}")
+    option = lineage.between(repo, head, "--output=/tmp/x")
+    assert option.reason == "'--output=/tmp/x' is no commit"
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()
+    assert lineage.between(nowhere, head, head).reason == f"{nowhere} is in no git repository"
+
+
+def test_a_patch_tells_its_files_wherever_it_is_read(repo, monkeypatch):
+    write(repo / "src" / "model.py", "print(1)\nprint(2)\n")
+    write(repo / "src" / "fresh.py", "x = 1\n")
+    patch = lineage.record(repo, source=repo / "data", params={}).patch
+    changed = {each.path: each for each in lineage.patch_files(f"# left out\n{patch}")}
+    assert changed["src/fresh.py"] == lineage.FileChange("src/fresh.py", 1, 0)
+    assert "src/model.py" in changed
+    monkeypatch.chdir(repo / "src")
+    assert {each.path for each in lineage.patch_files(patch)} == set(changed)
+    assert lineage.patch_files("no patch at all") == ()

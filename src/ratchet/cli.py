@@ -211,6 +211,31 @@ def doctor(
 
 
 @app.command()
+def compare(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="RUN_ID, NAME/VERSION or NAME@ALIAS: the old one.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same for the new one.")],
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page to this file, too.", metavar="FILE")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Show what changed between two runs or versions, what happened, and what to try next."""
+    project = _project(params, set_)
+    from ratchet import files
+    from ratchet.commands import compare as command
+    from ratchet.commands import page
+
+    found = command.read(project, a, b)
+    if html is not None:
+        files.write_text(html, page.as_html(found))
+    typer.echo(found.as_json() if json else page.markdown(found), nl=json)
+
+
+@app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
     month: Annotated[

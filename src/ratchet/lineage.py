@@ -44,6 +44,11 @@ _DIFF = (
     *("--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", "--ignore-submodules=untracked"),
 )
 
+_NUMSTAT = (
+    *("diff", "--numstat", "-z", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"),
+    *("--no-relative", "--ignore-submodules=untracked"),
+)
+
 # Hooks set these, and then every git command works on the hook's repository.
 _MISLEADING = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
@@ -530,6 +535,77 @@ def place(file: Path) -> str:
 def ask_git(root: Path, *args: str) -> str | None:
     """Ask git in ``root`` without changing anything; None when it fails or says nothing."""
     return _quiet(root, *args)
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """How a file differs."""
+
+    path: str
+    """Its place in the repository."""
+    added: int | None
+    """Lines that are new; None for a file that isn't text."""
+    removed: int | None
+    """Lines that are gone; None for a file that isn't text."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """What lies between two commits."""
+
+    ahead: int = 0
+    """Commits that lead to the second one and not to the first."""
+    behind: int = 0
+    """Commits that lead to the first one and not to the second."""
+    files: tuple[FileChange, ...] = ()
+    """Files that differ, by name."""
+    reason: str = ""
+    """Why git can't tell, in a clause; empty otherwise."""
+
+
+def between(root: Path, old: str, new: str) -> Between:
+    """Tell what lies between two commits, as far as the checkout of ``root`` has them.
+
+    Parameters
+    ----------
+    root : Path
+        A folder of the checkout.
+    old, new : str
+        Ids of commits.
+    """
+    for commit in (old, new):
+        # A run may be tagged with anything, and git would read some of it as an option.
+        if not re.fullmatch(r"[0-9a-f]{7,64}", commit):
+            return Between(reason=f"{commit[:40]!r} is no commit")
+    try:
+        for commit in (old, new):
+            if _quiet(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
+                _git(root, "rev-parse", "--git-dir")  # says so where there is no repository at all
+                return Between(reason=f"this checkout has no commit {commit[:12]}")
+        sides = _git(root, "rev-list", "--left-right", "--count", f"{old}...{new}").split()
+        changed = _git(root, *_NUMSTAT, old, new)
+    except _GitError as error:
+        return Between(reason=str(error))
+    return Between(int(sides[1]), int(sides[0]), _file_changes(changed))
+
+
+def patch_files(patch: str) -> tuple[FileChange, ...]:
+    """Tell which files a run's ``dirty.patch`` changes; none where git can't read it."""
+    # Below a repository's top git would leave out what lies above.
+    with tempfile.TemporaryDirectory() as folder, suppress(_GitError):
+        outside = {"GIT_CEILING_DIRECTORIES": str(Path(folder).resolve().parent)}
+        return _file_changes(_git(Path(folder), "apply", "--numstat", "-z", stdin=patch, **outside))
+    return ()
+
+
+def _file_changes(numstat: str) -> tuple[FileChange, ...]:
+    """Read what ``--numstat -z`` prints."""
+    changes = []
+    for line in filter(None, numstat.split("\0")):
+        added, removed, path = line.split("\t", 2)
+        counts = (None if each == "-" else int(each) for each in (added, removed))
+        changes.append(FileChange(path, *counts))
+    return tuple(changes)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,18 @@ BEYOND_END = 5
 MAX_RESAMPLES = 100_000
 
 
+@dataclass(frozen=True)
+class Part:
+    """A slice: rows that have something in common."""
+
+    column: str
+    """Column that the rows were cut by."""
+    label: str
+    """What they have in common, e.g. ``"Berlin"`` or ``"1.2 to 3.4"``."""
+    places: np.ndarray
+    """Their places among the rows, of shape (m,)."""
+
+
 def judge(
     metric: Metric,
     y: np.ndarray,
@@ -93,12 +105,7 @@ def judge(
     SettingsError
         If a column isn't a feature, or is free text.
     """
-    columns = [_column(name, schema) for name in dict.fromkeys(choices.columns or ())]
-    cut = [
-        _Slice(column.name, label, places)
-        for column in columns
-        for label, places in _cut(rows[column.name], column.kind, choices.quantiles)
-    ]
+    cut = parts(rows, schema, choices)
     large = [part for part in cut if len(part.places) >= choices.min_rows]
     each = 1 - (1 - confidence) / max(1, len(large))
     bench = _Bench(metric, y, challenger, reference, clusters, each, resamples, seed)
@@ -113,11 +120,29 @@ def judge(
     )
 
 
-@dataclass(frozen=True)
-class _Slice:
-    column: str
-    label: str
-    places: np.ndarray
+def parts(rows: pd.DataFrame, schema: Schema, choices: settings.Slices) -> tuple[Part, ...]:
+    """Cut rows into slices, those with few rows included.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame of shape (n, …)
+        Rows with the feature columns.
+    schema : Schema
+        What the columns are.
+    choices : settings.Slices
+        Which columns, and into how many quantiles.
+
+    Raises
+    ------
+    SettingsError
+        If a column isn't a feature, or is free text.
+    """
+    columns = [_column(name, schema) for name in dict.fromkeys(choices.columns or ())]
+    return tuple(
+        Part(column.name, label, places)
+        for column in columns
+        for label, places in _cut(rows[column.name], column.kind, choices.quantiles)
+    )
 
 
 @dataclass(frozen=True)
@@ -133,7 +158,7 @@ class _Bench:
     resamples: int
     seed: int
 
-    def compare(self, part: _Slice, max_loss: float) -> SliceResult:
+    def compare(self, part: Part, max_loss: float) -> SliceResult:
         here = part.places
         y = self.y[here]
         models = self.challenger.only(here), self.reference.only(here)

@@ -5,21 +5,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+import pandas as pd
+
 from ratchet import files, metrics, table, tracking
+from ratchet.commands import changes
+from ratchet.metrics import Metric
 from ratchet.project import Project, tracking_uri
 from ratchet.registry import champion
 from ratchet.registry.ledger import Ledger
 from ratchet.schema import Schema
 from ratchet.steps.promote import Decision
 from ratchet.steps.train import Leader
-
-COMPARED = {
-    "ratchet.data_version": "data",
-    "mlflow.source.git.commit": "commit",
-    "ratchet.dirty": "dirty tree",
-    "ratchet.lock_digest": "lock",
-}
-"""Tags of two runs that are worth comparing, and what they are called."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +80,30 @@ def read(project: Project) -> Status:
     problem = Schema.load(project.prepared / "schema.json").problem
     metric = metrics.named(leader.metric_reference, problem)
     trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
+    numbers: dict[str, float | None] = files.read_json(
+        project.evaluated / "metrics.json", made_by="evaluate"
+    )
+    decision = Decision.load(project)
+    return Status(
+        leader=leader,
+        tried=tried_in(trials, metric),
+        test={name: math.nan if each is None else each for name, each in numbers.items()},
+        decision=decision if decision and decision.run_id == leader.run_id else None,
+        champion=_reign(project, leader),
+        store_uri=tracking.masked(tracking_uri(project)),
+    )
+
+
+def tried_in(trials: pd.DataFrame, metric: Metric) -> tuple[Tried, ...]:
+    """Sum up a table of trials by family, the best family first.
+
+    Parameters
+    ----------
+    trials : pd.DataFrame
+        Content of ``trials.parquet``.
+    metric : Metric
+        What the scores are.
+    """
     tried = [
         Tried(
             family=str(family),
@@ -98,18 +118,7 @@ def read(project: Project) -> Status:
     def rank(each: Tried) -> tuple[bool, float]:
         return math.isnan(each.best), metric.loss(each.best)
 
-    numbers: dict[str, float | None] = files.read_json(
-        project.evaluated / "metrics.json", made_by="evaluate"
-    )
-    decision = Decision.load(project)
-    return Status(
-        leader=leader,
-        tried=tuple(sorted(tried, key=rank)),
-        test={name: math.nan if each is None else each for name, each in numbers.items()},
-        decision=decision if decision and decision.run_id == leader.run_id else None,
-        champion=_reign(project, leader),
-        store_uri=tracking.masked(tracking_uri(project)),
-    )
+    return tuple(sorted(tried, key=rank))
 
 
 def _reign(project: Project, leader: Leader) -> Reign | None:
@@ -134,14 +143,15 @@ def _changes(before: str, after: str) -> Iterator[str]:
     if old is None or new is None:
         yield "its run is not in this store"
         return
-    for tag, name in COMPARED.items():
-        theirs, ours = old.tags.get(tag, "unknown"), new.tags.get(tag, "unknown")
-        if theirs != ours:
-            yield f"{name} {theirs[:12]} → {ours[:12]}"
-    for name in sorted(old.params.keys() | new.params.keys()):
-        theirs, ours = old.params.get(name, "not set"), new.params.get(name, "not set")
-        if theirs != ours and not name.startswith("leader"):
-            yield f"{name} {theirs} → {ours}"
+    for change in changes.of_origin(old.tags, new.tags):
+        yield f"{change.name} {_short(change.old)} → {_short(change.new)}"
+    for change in changes.of_params(old.params, new.params):
+        was, now = ("not set" if each is None else each for each in (change.old, change.new))
+        yield f"{change.name} {was} → {now}"
+
+
+def _short(value: str | None) -> str:
+    return "unknown" if value is None else value[:12]
 
 
 def as_json(status: Status) -> str:

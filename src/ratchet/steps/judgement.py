@@ -315,7 +315,8 @@ class _Duel:
                 reigning.number, reason, rules.allow_schema_change
             )
             return cls((verdict,), everything)
-        fair = ~(_seen(bench.rows, reigning.run_id) | _seen(bench.rows, challenger.run_id))
+        learned = (trained_on(bench.rows, each.run_id) for each in (reigning, challenger))
+        fair = ~np.logical_or(*learned)
         enough = gates.enough_fair_rows(int(fair.sum()), int((~fair).sum()), rules.min_rows)
         if not enough.passed:
             told = f"not compared: {enough.reason}"
@@ -336,8 +337,14 @@ class _Duel:
         return cls((enough, verdict), fair, theirs, difference)
 
 
-def _seen(rows: pd.DataFrame, run_id: str) -> np.ndarray:
-    """Mark the rows that the model of a run was trained on, as far as the run says."""
+def trained_on(rows: pd.DataFrame, run_id: str) -> np.ndarray:
+    """Mark the rows that the model of a run was trained on, as far as the run says.
+
+    Returns
+    -------
+    np.ndarray of shape (n_rows,)
+        All False for a run that doesn't say.
+    """
     known = tracking.load_array(run_id, ROWS_FILE)
     if known is None:
         return np.zeros(len(rows), dtype=bool)
