@@ -19,14 +19,14 @@ FLOORS = (
     {"bench", "journal", "progress"},
     {"model_trainer", "trainer"},
     {"clusters", "tracking"},
-    {"registry"},
+    {"records", "registry"},
     {"steps"},
     {"commands"},
     {"cli"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"registry", "tracking"},
+    "mlflow": {"records", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},

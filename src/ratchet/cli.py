@@ -352,6 +352,8 @@ def _facts(status: "Status") -> Iterator[tuple[str, str]]:
         f"{shown(score, places)} [{shown(low, places)}, {shown(high, places)}],"
         f" baseline {shown(baseline, places)}",
     )
+    if not status.recorded:
+        yield "run", "not in this store: promote logs it again from build/train"
     decision = status.decision
     if decision is None:
         yield "promoted", "not judged yet: run promote"

@@ -91,6 +91,8 @@ class Score:
     """The number; NaN and infinities are left out, which MLflow's charts can't draw."""
     step: int = 0
     """Place on the x axis of its chart."""
+    at: int | None = None
+    """When it came out, in milliseconds since 1970; None for now."""
 
 
 @dataclass(frozen=True)
@@ -238,9 +240,10 @@ def write(run_id: str, items: Iterable[Item]) -> None:
             match item:
                 case Param(name, value):
                     params.append(MlflowParam(name, str(value)))
-                case Score(name, value, step):
+                case Score(name, value, step, at):
                     if np.isfinite(value):
-                        metrics.append(MlflowMetric(name, float(value), now, step))
+                        when = now if at is None else at
+                        metrics.append(MlflowMetric(name, float(value), when, step))
                 case Tag(name, value):
                     tags.append(RunTag(name, value))
                 case File(path, folder):
@@ -453,7 +456,14 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
             client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
             now = _milliseconds()
             measured = [
-                MlflowMetric(each.name, float(each.value), now, each.step, model_id, run_id=run_id)
+                MlflowMetric(
+                    each.name,
+                    float(each.value),
+                    now if each.at is None else each.at,
+                    each.step,
+                    model_id,
+                    run_id=run_id,
+                )
                 for each in scores
                 if np.isfinite(each.value)
             ]

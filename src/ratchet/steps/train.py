@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, clusters, figures, files, lineage, tracking, trainer
+from ratchet import backends, clusters, figures, files, lineage, records, tracking, trainer
 from ratchet.errors import RatchetError
 from ratchet.features import as_features
 from ratchet.journal import Journal
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 ROWS_FILE = "rows.npy"
 """Hashes of the rows that the model was fitted on, sorted: a later comparison leaves them out."""
+
+PREPARE_TAG = "ratchet.prepare_run"
+"""Tag that names the run whose rows the model was fitted on."""
 
 FIGURES = "figures"
 """Folder of the pictures of the search."""
@@ -206,6 +209,7 @@ def run(
         with files.whole_folder(project.trained) as folder:
             leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
         _record(project, training, leader, time.monotonic() - started)
+    records.keep(project.trained, run_id)
     _forget(journal)
     logger.info(
         "train: %d trials in %.0f s (%d failed), leader %s valid/%s %.4g",
@@ -370,8 +374,10 @@ def _leader(training: Training, run_id: str, uri: str, source: Lineage) -> Leade
 
 
 def _link_to_prepare(project: Project, version: str) -> list[Tag]:
-    found = tracking.find(project, {tracking.STEP_TAG: "prepare", "ratchet.data_version": version})
-    return [Tag("ratchet.prepare_run", found)] if found else []
+    found = prepare.run_of(project) or tracking.find(
+        project, {tracking.STEP_TAG: "prepare", "ratchet.data_version": version}
+    )
+    return [Tag(PREPARE_TAG, found)] if found else []
 
 
 def _params(training: Training) -> list[Param]:
