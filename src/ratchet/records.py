@@ -198,9 +198,7 @@ def keep(folder: Path, run_id: str, *, about: str | None = None) -> None:
             run,
             experiment,
             next(told),
-            tables=tuple(
-                _table(each) for each in (run.inputs.dataset_inputs if run.inputs else [])
-            ),
+            tables=tuple(_tables(run)),
             artifacts=tuple(_artifacts(client, run_id, folder)),
             model_scores=tuple(sorted({m.key for each in models for m in each.metrics or []})),
             children=tuple(
@@ -352,17 +350,18 @@ def _scores(client: mlflow.MlflowClient, run: Run) -> tuple[Score, ...]:
     return tuple(points)
 
 
-def _table(read: DatasetInput) -> Table:
-    told = read.dataset
-    return Table(
-        name=told.name,
-        digest=told.digest,
-        source_type=told.source_type,
-        source=told.source,
-        schema=told.schema,
-        profile=told.profile,
-        tags={tag.key: tag.value for tag in read.tags},
-    )
+def _tables(run: Run) -> Iterator[Table]:
+    for read in run.inputs.dataset_inputs if run.inputs else []:
+        told = read.dataset
+        yield Table(
+            name=told.name,
+            digest=told.digest,
+            source_type=told.source_type,
+            source=told.source,
+            schema=told.schema,
+            profile=told.profile,
+            tags={tag.key: tag.value for tag in read.tags},
+        )
 
 
 def _artifacts(client: mlflow.MlflowClient, run_id: str, folder: Path) -> Iterator[Artifact]:
