@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from ratchet import records, tracking
 from ratchet.commands import status
 from ratchet.errors import RatchetError, StoreError
+from ratchet.project import Project
 from ratchet.records import RESTORED_FROM
 from ratchet.steps import evaluate, prepare, promote, restore, train
 from ratchet.steps.train import Leader
@@ -153,16 +154,16 @@ def test_back_in_the_first_store_its_own_runs_count(project, store, move, tmp_pa
 # The steps that follow
 
 
-def test_the_decision_is_the_same_in_another_store(project, move):
-    here = promote.run(project)
+def test_the_decision_is_the_same_in_another_store(better, move):
+    here = promote.run(better)
     team = move("team")
-    there = promote.run(project)
+    there = promote.run(better)
     for name in ("outcome", "kind", "reason", "version", "champion", "metric", "score", "gates"):
         assert getattr(there, name) == getattr(here, name), name
     assert there.is_new
     version = team.get_model_version_by_alias("tiny", "champion")
-    assert version.run_id == there.run_id == restore.leader(project).run_id != here.run_id
-    assert not promote.run(project).is_new
+    assert version.run_id == there.run_id == restore.leader(better).run_id != here.run_id
+    assert not promote.run(better).is_new
     assert {run.info.status for run in runs(team)} == {"FINISHED"}
 
 
@@ -236,6 +237,19 @@ def test_a_restored_evaluation_counts_as_the_same_use_of_the_test_rows(project, 
     assert tracking.count_uses(project, digest, but=leader.run_id) == 1
 
 
+def test_uses_of_the_test_rows_are_not_forgotten_with_the_store_that_had_them(
+    project, better, move
+):
+    digest = prepare.test_digest(prepare.read_part(project, "test"))
+    third = train.run(Project.open(project.root / "better.yaml", ["seed=8"]))
+    evaluate.run(better)
+    assert tracking.count_uses(project, digest, but=third.run_id) == 2
+    move("team")
+    leader = restore_all(better)
+    assert tracking.count_uses(project, digest, but=leader.run_id) == 2
+    assert tracking.count_uses(project, digest, but="another") == 3
+
+
 # Looking without touching
 
 
@@ -249,7 +263,7 @@ def test_status_shows_what_another_store_has_and_writes_nothing(project, move, c
     assert [each.name for each in team.search_experiments()] == ["Default"]
     code, out, _ = call("status", "--params", project.params_file)
     assert code == 0
-    assert "run        not in this store: promote logs it again from build/train" in out
+    assert "run        not in this store yet; promote logs it again" in out
     assert "not judged yet" in out
     decision = promote.run(project)
     found = status.read(project)
@@ -414,7 +428,7 @@ def test_a_file_that_lies_nowhere_else_and_a_long_chart_of_the_machine_are_kept(
     project, store, move, tmp_path
 ):
     """A backend of the user's own may log anything; a day of the machine's readings is long."""
-    folder = tmp_path / "made"
+    folder = project.root / "made"
     (folder / "pictures").mkdir(parents=True)
     (folder / "pictures" / "both.txt").write_text("here")
     (tmp_path / "raw.bin").write_bytes(bytes(range(256)))
@@ -454,7 +468,9 @@ def test_a_file_that_lies_nowhere_else_and_a_long_chart_of_the_machine_are_kept(
 def test_a_record_reads_back_as_it_was_written(project):
     for folder, step in ((project.prepared, "prepare"), (project.trained, "train")):
         record = records.Record.load(folder, made_by=step)
-        assert record.plain() == json.loads((folder / "run.json").read_text())
+        assert json.loads(json.dumps(record.plain())) == json.loads(
+            (folder / "run.json").read_text()
+        )
         assert record.experiment == "tiny"
         assert record.tags["ratchet.step"] == step
     assert len(record.children) == 3

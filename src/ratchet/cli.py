@@ -353,7 +353,7 @@ def _facts(status: "Status") -> Iterator[tuple[str, str]]:
         f" baseline {shown(baseline, places)}",
     )
     if not status.recorded:
-        yield "run", "not in this store: promote logs it again from build/train"
+        yield "run", "not in this store yet; promote logs it again"
     decision = status.decision
     if decision is None:
         yield "promoted", "not judged yet: run promote"

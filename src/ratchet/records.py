@@ -459,7 +459,7 @@ def _log_tables(client: mlflow.MlflowClient, run_id: str, tables: Iterable[Table
         for each in tables
     ]
     if entities:
-        client.log_inputs(run_id, entities)
+        tracking.log_tables(client, run_id, entities)
 
 
 def _log_artifacts(run_id: str, record: Record, folder: Path) -> None:

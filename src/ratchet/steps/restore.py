@@ -60,7 +60,8 @@ def leader(project: Project) -> Leader:
     if record is None:
         raise StoreError(
             f"The leader's run {trained.run_id} is not in {tracking.masked(tracking_uri(project))}:"
-            " it was trained with another store, and build/train has no run.json to log it"
+            " it was trained with another store, and"
+            f" {project.trained.relative_to(project.root).as_posix()} has no run.json to log it"
             " again from. Train again with `dvc repro -f train`, or set MLFLOW_TRACKING_URI to"
             " the store that has it."
         )
