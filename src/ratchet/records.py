@@ -6,6 +6,7 @@ gets into MLflow. A run that isn't in the store is logged again from here.
 
 import base64
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -293,7 +294,7 @@ def log_again(
     """
     place = tracking.experiment(project)
     client = mlflow.MlflowClient()
-    with tracking.translated(), _deleted_on_failure(client) as made:
+    with tracking.translated(), _no_links(), _deleted_on_failure(client) as made:
         above = _nestable(client, parent or record.tags.get(PARENT_TAG), place)
         run_id = _begin(client, record, place, made)
         tracking.write(run_id, _items(record, above, tags or {}))
@@ -432,7 +433,7 @@ def _begin(client: mlflow.MlflowClient, record: Record, place: str, made: list[s
     run_id = str(run.info.run_id)
     made.append(run_id)
     # An ended run still takes what follows, and a crash leaves none RUNNING.
-    client.set_terminated(run_id, "KILLED", record.ended)
+    client.update_run(run_id, "KILLED")
     return run_id
 
 
@@ -487,6 +488,21 @@ def _log_model(run_id: str, record: Record, model: Path) -> None:
         tracking.log_saved_model(
             run_id, copy, [each for each in record.scores if each.name in record.model_scores]
         )
+
+
+@contextmanager
+def _no_links() -> Iterator[None]:
+    """Keep MLflow from printing the address of each run that ends on a server."""
+    name = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
+    before = os.environ.get(name)
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager
