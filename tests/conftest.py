@@ -247,7 +247,9 @@ def call(
 
 
 # What a run that was logged again says otherwise: ids of this store, and when that was.
-NAMES_OF_RUNS = (
+# A server also writes on a model which versions it has.
+OF_THE_STORE = (
+    "mlflow.modelVersions",
     "mlflow.parentRunId",
     "ratchet.prepare_run",
     "ratchet.evaluate_run",
@@ -264,7 +266,7 @@ def described(client: "MlflowClient", run_id: str) -> dict:
     models = [client.get_logged_model(model_id) for model_id in own]
 
     def tags(of: dict) -> dict:
-        return {name: value for name, value in of.items() if name not in NAMES_OF_RUNS}
+        return {name: value for name, value in of.items() if name not in OF_THE_STORE}
 
     def below(folder: str | None = None) -> Iterator[str]:
         for each in client.list_artifacts(run_id, folder):
@@ -294,15 +296,11 @@ def described(client: "MlflowClient", run_id: str) -> dict:
         },
         "inputs": [each.to_dictionary() for each in run.inputs.dataset_inputs],
         "artifacts": artifacts,
-        "models": [
-            (
-                each.name,
-                str(each.status),
-                each.params,
-                tags(each.tags),
-                sorted((m.key, m.value, m.step, m.timestamp) for m in each.metrics),
-            )
-            for each in models
+        "models": [(each.name, str(each.status)) for each in models],
+        "params of the model": [each.params for each in models],
+        "tags of the model": [tags(each.tags) for each in models],
+        "metrics of the model": [
+            sorted((m.key, m.value, m.step, m.timestamp) for m in each.metrics) for each in models
         ],
         "trials": sorted(
             (described(client, each.info.run_id) for each in trials),
