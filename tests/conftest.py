@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -243,6 +244,69 @@ def call(
 
     yield ratchet
     logging.getLogger("ratchet").setLevel(level)
+
+
+# What a run that was logged again says otherwise: ids of this store, and when that was.
+# A server also writes on a model which versions it has.
+OF_THE_STORE = (
+    "mlflow.modelVersions",
+    "mlflow.parentRunId",
+    "ratchet.prepare_run",
+    "ratchet.evaluate_run",
+    "ratchet.leader_run",
+    "ratchet.restored_from",
+    "ratchet.restored_at",
+)
+
+
+def described(client: "MlflowClient", run_id: str) -> dict:
+    """Give all that a run says, but for ids: equal for a run and what was logged again from it."""
+    run = client.get_run(run_id)
+    own = [each.model_id for each in run.outputs.model_outputs] if run.outputs else []
+    models = [client.get_logged_model(model_id) for model_id in own]
+
+    def tags(of: dict) -> dict:
+        return {name: value for name, value in of.items() if name not in OF_THE_STORE}
+
+    def below(folder: str | None = None) -> Iterator[str]:
+        for each in client.list_artifacts(run_id, folder):
+            yield from below(each.path) if each.is_dir else [each.path]
+
+    with tempfile.TemporaryDirectory() as scratch:
+        artifacts = {
+            path: Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
+            for path in below()
+        }
+    trials = client.search_runs(
+        [run.info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{run_id}' and tags.`ratchet.step` = 'trial'",
+    )
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "time": (run.info.start_time, run.info.end_time),
+        "params": run.data.params,
+        "tags": tags(run.data.tags),
+        "metrics": {
+            name: [
+                (each.value, each.step, each.timestamp)
+                for each in client.get_metric_history(run_id, name)
+            ]
+            for name in run.data.metrics
+        },
+        "inputs": [each.to_dictionary() for each in run.inputs.dataset_inputs],
+        "artifacts": artifacts,
+        "models": [(each.name, str(each.status)) for each in models],
+        "params of the model": [each.params for each in models],
+        "tags of the model": [tags(each.tags) for each in models],
+        "metrics of the model": [
+            sorted((m.key, m.value, m.step, m.timestamp) for m in each.metrics) for each in models
+        ],
+        "trials": sorted(
+            (described(client, each.info.run_id) for each in trials),
+            key=lambda each: int(each["params"]["trial"]),
+        ),
+    }
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, tiny_settings
+from conftest import ROOT, described, tiny_settings
 from sklearn.metrics import adjusted_rand_score
 
 from ratchet import clusters, cost, metrics, model, settings, tracking
@@ -21,7 +21,7 @@ from ratchet.problem import ProblemType
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.settings import Data
-from ratchet.steps import evaluate, prepare, promote, train
+from ratchet.steps import evaluate, prepare, promote, restore, train
 from ratchet.steps.promote import Decision
 from ratchet.steps.train import Leader
 from ratchet.table import Table, prepare_table, read_table, with_statistics
@@ -161,6 +161,24 @@ def test_the_run_knows_how_stable_the_clusters_are(journey):
     assert run.data.metrics["valid/stability"] == pytest.approx(1, abs=0.05)
     assert run.data.metrics["valid/clusters"] == 3
     assert run.data.metrics["test/silhouette"] == journey.numbers()["test/silhouette"]
+
+
+@pytest.mark.slow
+def test_a_clustering_is_logged_again_in_another_store(journey, empty_store, tmp_path):
+    shutil.copy(empty_store, tmp_path / "team.db")
+    uri = f"sqlite:///{tmp_path / 'team.db'}"
+    elsewhere = Project.open(journey.project.params_file, [f"tracking.uri={uri}"])
+    trained = Leader.load(journey.project)
+    try:
+        tracking.connect(elsewhere)
+        leader = restore.leader(elsewhere)
+        restore.evaluation(elsewhere, leader)
+        assert leader.run_id != trained.run_id
+        found = described(mlflow.MlflowClient(uri), leader.run_id)
+    finally:
+        tracking.connect(journey.project)
+    assert found == described(journey.client, trained.run_id)
+    assert len(found["trials"]) > 3
 
 
 @pytest.mark.slow

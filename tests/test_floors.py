@@ -20,14 +20,14 @@ FLOORS = (
     {"datastore", "model_trainer", "trainer"},
     {"dvc_source"},
     {"clusters", "tracking"},
-    {"recorded", "registry"},
+    {"recorded", "records", "registry"},
     {"checks", "steps"},
     {"commands"},
     {"cli"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"checks", "dvc_source", "recorded", "registry", "tracking"},
+    "mlflow": {"checks", "dvc_source", "recorded", "records", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},

@@ -327,7 +327,11 @@ def test_a_broken_file_of_an_earlier_step_says_which_one_to_run_again(project, r
 
 
 @pytest.mark.parametrize("step", ["evaluate", "promote"])
-def test_a_leader_of_another_store_is_told(project, store, tmp_path, empty_store, step):
+def test_a_leader_of_another_store_without_a_record_of_its_run_is_told(
+    project, store, tmp_path, empty_store, step
+):
+    """As an earlier version of this project has left it."""
+    (project.trained / "run.json").unlink()
     run_id = train.Leader.load(project).run_id
     uri = f"sqlite:///{tmp_path / 'other.db'}"
     (tmp_path / "other.db").write_bytes(empty_store.read_bytes())
@@ -336,7 +340,8 @@ def test_a_leader_of_another_store_is_told(project, store, tmp_path, empty_store
     with pytest.raises(StoreError) as raised:
         STEPS[step].run(elsewhere)
     assert str(raised.value) == (
-        f"The leader's run {run_id} is not in {uri}: it was trained with another store."
+        f"The leader's run {run_id} is not in {uri}: it was trained with another store,"
+        " and build/train has no run.json to log it again from."
         " Train again with `dvc repro -f train`, or set MLFLOW_TRACKING_URI to the store that"
         " has it."
     )

@@ -433,6 +433,8 @@ def _facts(status: "Status") -> Iterator[tuple[str, str]]:
         f"{shown(score, places)} [{shown(low, places)}, {shown(high, places)}],"
         f" baseline {shown(baseline, places)}",
     )
+    if not status.recorded:
+        yield "run", "not in this store yet; promote logs it again"
     decision = status.decision
     if decision is None:
         yield "promoted", "not judged yet: run promote"

@@ -52,6 +52,8 @@ TEST_TAG = "ratchet.test_rows"
 """Tag of an evaluation that names the test rows."""
 LEADER_TAG = "ratchet.leader_run"
 """Tag of an evaluation that names the run whose model it judged."""
+USES_SCORE = "test/uses_before"
+"""Score of an evaluation: how many other models the test rows had judged before."""
 
 PLAIN_LOADERS = ("mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost", "mlflow.onnx")
 """Loaders of formats that hold numbers and no code."""
@@ -93,6 +95,8 @@ class Score:
     """The number; NaN and infinities are left out, which MLflow's charts can't draw."""
     step: int = 0
     """Place on the x axis of its chart."""
+    at: int | None = None
+    """When it came out, in milliseconds since 1970; None for now."""
 
 
 @dataclass(frozen=True)
@@ -247,9 +251,10 @@ def write(run_id: str, items: Iterable[Item]) -> None:
             match item:
                 case Param(name, value):
                     params.append(MlflowParam(name, str(value)))
-                case Score(name, value, step):
+                case Score(name, value, step, at):
                     if np.isfinite(value):
-                        metrics.append(MlflowMetric(name, float(value), now, step))
+                        when = now if at is None else at
+                        metrics.append(MlflowMetric(name, float(value), when, step))
                 case Tag(name, value):
                     tags.append(RunTag(name, value))
                 case File(path, folder):
@@ -462,7 +467,14 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
             client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
             now = _milliseconds()
             measured = [
-                MlflowMetric(each.name, float(each.value), now, each.step, model_id, run_id=run_id)
+                MlflowMetric(
+                    each.name,
+                    float(each.value),
+                    now if each.at is None else each.at,
+                    each.step,
+                    model_id,
+                    run_id=run_id,
+                )
                 for each in scores
                 if np.isfinite(each.value)
             ]
@@ -581,7 +593,9 @@ def count_uses(project: Project, digest: str, *, but: str) -> int:
     """Count the models that a set of test rows has judged, but for that of one run.
 
     Every evaluation counts, also one whose model was never put forward: whoever
-    looks at a test score and tries again has used the rows to choose.
+    looks at a test score and tries again has used the rows to choose. What an
+    evaluation said of the uses before it holds, also where it was logged again
+    in a store that doesn't have those.
     """
     condition = (
         f"attributes.status = 'FINISHED' and tags.`{STEP_TAG}` = 'evaluate'"
@@ -589,13 +603,23 @@ def count_uses(project: Project, digest: str, *, but: str) -> int:
     )
     client, token = mlflow.MlflowClient(), None
     judged: set[str] = set()
+    uses = 0
     with translated():
         while True:
-            page = client.search_runs([experiment(project)], condition, page_token=token)
-            judged.update(run.data.tags.get(LEADER_TAG, "") for run in page)
+            page = client.search_runs(
+                [experiment(project)],
+                condition,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            for run in page:
+                leader = run.data.tags.get(LEADER_TAG, "")
+                told = int(run.data.metrics.get(USES_SCORE, 0))
+                uses = max(uses + (leader not in judged), told + 1)
+                judged.add(leader)
             token = page.token
             if not token:
-                return len(judged - {but})
+                return uses - (but in judged)
 
 
 @dataclass(frozen=True)
@@ -808,7 +832,21 @@ def _log_input(client: mlflow.MlflowClient, run_id: str, item: Input) -> None:
             digest=item.digest[:36],
         )
     context = InputTag("mlflow.data.context", item.context)
-    client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [context])])
+    log_tables(client, run_id, [DatasetInput(dataset._to_mlflow_entity(), [context])])
+
+
+def log_tables(client: mlflow.MlflowClient, run_id: str, tables: Sequence[DatasetInput]) -> None:
+    """Log tables as inputs of a run.
+
+    Of two runs that are the first to name a table, at the same moment, MLflow
+    lets one fail; the next time it finds what the other has written.
+    """
+    try:
+        client.log_inputs(run_id, tables)
+    except MlflowException as error:
+        if not re.search("unique|duplicate", str(error), re.IGNORECASE):
+            raise
+        client.log_inputs(run_id, tables)
 
 
 def _model_arguments(model: LoggedModel) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ratchet.project import Project, tracking_uri
 from ratchet.registry import champion
 from ratchet.registry.ledger import Ledger
 from ratchet.schema import Schema
+from ratchet.steps import restore
 from ratchet.steps.promote import Decision
 from ratchet.steps.train import Leader
 
@@ -53,7 +54,9 @@ class Status:
     """The last run of a project."""
 
     leader: Leader
-    """What won."""
+    """What won, with the ids of its run and model in this store if they are there."""
+    recorded: bool
+    """Whether they are; if not, the next step that needs them logs them again."""
     tried: tuple[Tried, ...]
     """What was tried, the best family first."""
     test: dict[str, float]
@@ -76,19 +79,25 @@ def read(project: Project) -> Status:
     StoreError
         If MLflow's store fails.
     """
-    leader = Leader.load(project)
+    trained = Leader.load(project)
     problem = Schema.load(project.prepared / "schema.json").problem
-    metric = metrics.named(leader.metric_reference, problem)
+    metric = metrics.named(trained.metric_reference, problem)
     trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
     numbers: dict[str, float | None] = files.read_json(
         project.evaluated / "metrics.json", made_by="evaluate"
     )
     decision = Decision.load(project)
+    tracking.connect(project)
+    found = restore.look(project)
+    leader = found or trained
+    # What another store's registry made of it says nothing about this one's.
+    judged = found is not None and decision is not None and decision.run_id == leader.run_id
     return Status(
         leader=leader,
+        recorded=found is not None,
         tried=tried_in(trials, metric),
         test={name: math.nan if each is None else each for name, each in numbers.items()},
-        decision=decision if decision and decision.run_id == leader.run_id else None,
+        decision=decision if judged else None,
         champion=_reign(project, leader),
         store_uri=tracking.masked(tracking_uri(project)),
     )
@@ -122,7 +131,6 @@ def tried_in(trials: pd.DataFrame, metric: Metric) -> tuple[Tried, ...]:
 
 
 def _reign(project: Project, leader: Leader) -> Reign | None:
-    tracking.connect(project)
     reigning = champion.current(project.settings)
     if reigning is None:
         return None

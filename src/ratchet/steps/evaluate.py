@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from ratchet import clusters as clustering
-from ratchet import evaluation, files, metrics, model, tracking
+from ratchet import evaluation, files, metrics, model, records, tracking
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
-from ratchet.steps import models, origin, prepare
+from ratchet.steps import models, origin, prepare, restore
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
 from ratchet.tracking import Score, Tag
@@ -34,16 +34,16 @@ def run(project: Project) -> Evaluation:
     RatchetError
         If prepare or train has not run.
     StoreError
-        If MLflow's store fails, or has not the leader's run.
+        If MLflow's store fails, or has not the leader's run, which can't be logged again.
     """
     started = time.monotonic()
     origin.require_clean(project)
     tracking.connect(project)
-    leader = Leader.load(project)
+    trained = Leader.load(project)
     schema = Schema.load(project.prepared / "schema.json")
     rows = prepare.read_part(project, "test")
-    logger.info("evaluate: %s on %s test rows", leader.name, f"{len(rows):,}")
-    tracking.require(leader.run_id)
+    logger.info("evaluate: %s on %s test rows", trained.name, f"{len(rows):,}")
+    leader = restore.leader(project)
     with tracking.run(project, "evaluate", parent=leader.run_id) as run_id:
         origin.record(run_id, project, origin.of(project, origin.read_data(project)))
         tracking.write(run_id, prepare.inputs(project, schema, test=rows))
@@ -63,24 +63,27 @@ def run(project: Project) -> Evaluation:
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
         seconds = time.monotonic() - started
-        scores = [Score(name, value) for name, value in numbers.items()]
+        # On both runs they came out at the same time.
+        now = int(1000 * time.time())
+        scores = [Score(name, value, at=now) for name, value in numbers.items()]
         digest = prepare.test_digest(rows)
         uses = tracking.count_uses(project, digest, but=leader.run_id)
         tracking.write(
             run_id,
             [
                 *scores,
-                Score("test/uses_before", uses),
+                Score(tracking.USES_SCORE, uses),
                 Score("evaluate/seconds", seconds),
                 Tag(tracking.TEST_TAG, digest),
                 Tag(tracking.LEADER_TAG, leader.run_id),
             ],
         )
-        tracking.write(leader.run_id, [*scores, Tag("ratchet.evaluate_run", run_id)])
+        tracking.write(leader.run_id, [*scores, Tag(restore.EVALUATE_TAG, run_id)])
         main = leads.score(leader.metric)
         metric = metrics.named(leader.metric_reference, schema.problem)
         name = tracking.run_name([leader.name], metric, main.value, step="evaluate")
         tracking.rename(run_id, name)
+    records.keep(project.evaluated, run_id, about=trained.run_id)
     logger.info(
         "evaluate: test/%s %.4g [%.4g, %.4g], baseline %.4g, in %.1f s",
         leader.metric,

@@ -19,7 +19,7 @@ from ratchet.metrics import Metric, Predictions
 from ratchet.project import Project
 from ratchet.registry.versions import Version
 from ratchet.schema import Schema
-from ratchet.steps import evaluate, models, prepare
+from ratchet.steps import evaluate, models, prepare, restore
 from ratchet.steps.train import ROWS_FILE, Code, Leader
 
 
@@ -49,6 +49,8 @@ class Challenger:
     """The baseline's score on the validation rows."""
     code: Code
     """The code that trained it."""
+    rows: Path | None = None
+    """Where the hashes of the rows that it was trained on lie; None leaves that to its run."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +92,26 @@ class Judgement:
         return value
 
 
-def challenger_of(project: Project, run_id: str | None) -> Challenger:
+def challenger_of(project: Project, run_id: str | None, *, dry_run: bool = False) -> Challenger:
     """Say who asks for the place: the leader of ``build/train``, or the model of a run.
+
+    Runs of the leader that are not in the store are logged again, but in a dry run.
 
     Raises
     ------
     RatchetError
         If a step has not run.
     StoreError
-        If the run is not there, or has no model.
+        If the run is not there, and can't be logged again, or has no model.
     """
     digest = prepare.test_digest(prepare.read_part(project, "test"))
-    leader = Leader.load(project)
-    if run_id is None or run_id == leader.run_id:
+    trained = Leader.load(project)
+    leader = restore.look(project) or trained
+    if run_id in (None, trained.run_id, leader.run_id):
         evaluate.require(project)
-        tracking.require(leader.run_id)
+        if not dry_run:
+            leader = restore.leader(project)
+            restore.evaluation(project, leader)
         return Challenger(
             run_id=leader.run_id,
             model_uri=leader.model_uri,
@@ -117,6 +124,7 @@ def challenger_of(project: Project, run_id: str | None) -> Challenger:
             valid_score=leader.score,
             baseline_score=leader.baseline_score,
             code=leader.code,
+            rows=project.trained / ROWS_FILE,
         )
     given = tracking.model_of(run_id)
     return Challenger(
@@ -315,8 +323,7 @@ class _Duel:
                 reigning.number, reason, rules.allow_schema_change
             )
             return cls((verdict,), everything)
-        learned = (trained_on(bench.rows, each.run_id) for each in (reigning, challenger))
-        fair = ~np.logical_or(*learned)
+        fair = ~(trained_on(bench.rows, reigning.run_id) | _known_to(challenger, bench.rows))
         enough = gates.enough_fair_rows(int(fair.sum()), int((~fair).sum()), rules.min_rows)
         if not enough.passed:
             told = f"not compared: {enough.reason}"
@@ -345,7 +352,18 @@ def trained_on(rows: pd.DataFrame, run_id: str) -> np.ndarray:
     np.ndarray of shape (n_rows,)
         All False for a run that doesn't say.
     """
-    known = tracking.load_array(run_id, ROWS_FILE)
+    return _among(rows, tracking.load_array(run_id, ROWS_FILE))
+
+
+def _known_to(challenger: Challenger, rows: pd.DataFrame) -> np.ndarray:
+    """Mark the rows that a challenger was trained on, as far as its folder or its run says."""
+    if challenger.rows is None:
+        return trained_on(rows, challenger.run_id)
+    return _among(rows, np.load(challenger.rows, allow_pickle=False))
+
+
+def _among(rows: pd.DataFrame, known: np.ndarray | None) -> np.ndarray:
+    """Mark the rows whose hashes are known."""
     if known is None:
         return np.zeros(len(rows), dtype=bool)
     return np.isin(rows[prepare.ROW].to_numpy(), known)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ratchet import files, leakage, lineage, profile, splits, table, tracking
+from ratchet import files, leakage, lineage, profile, records, splits, table, tracking
 from ratchet.evaluation import time_blocks
 from ratchet.lineage import DataState
 from ratchet.project import Project
+from ratchet.records import Record
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.steps import origin
@@ -113,6 +114,7 @@ def run(project: Project) -> Outcome:
             ],
         )
         tracking.rename(run_id, f"prepare · {sum(rows.values()):,} rows")
+    records.keep(project.prepared, run_id)
     logger.info(
         "prepare: %s rows read, %s filtered out; train %s, valid %s, test %s, in %.1f s",
         f"{prepared.n_read:,}",
@@ -123,6 +125,28 @@ def run(project: Project) -> Outcome:
     for note in notes:
         logger.info("prepare: %s", note)
     return Outcome(run_id, rows, notes)
+
+
+def run_of(project: Project) -> str | None:
+    """Find the run of ``build/prepared`` in the store, or log it again there.
+
+    Returns
+    -------
+    str or None
+        Its id; None when an earlier version of this project made the folder.
+
+    Raises
+    ------
+    RatchetError
+        If the folder lacks a file of the run.
+    StoreError
+        If MLflow's store fails.
+    """
+    record = Record.load(project.prepared, made_by="prepare")
+    if record is None:
+        return None
+    found = records.find(project, record.run_id)
+    return found or records.log_again(project, record, project.prepared)
 
 
 def inputs(project: Project, schema: Schema, **frames: pd.DataFrame) -> list[Input]:

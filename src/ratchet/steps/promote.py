@@ -146,7 +146,7 @@ def run(
         raise RatchetError("--force needs a reason for the ledger: --reason 'why it must be'.")
     origin.require_clean(project)
     tracking.connect(project)
-    challenger = challenger_of(project, run_id)
+    challenger = challenger_of(project, run_id, dry_run=dry_run)
     source = origin.of(project, origin.read_data(project))
     if dry_run:
         reigning = champion.current(project.settings)

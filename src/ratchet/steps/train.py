@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, clusters, figures, files, lineage, tracking, trainer
+from ratchet import backends, clusters, figures, files, lineage, records, tracking, trainer
 from ratchet.course import Record
 from ratchet.errors import RatchetError
 from ratchet.features import as_features
@@ -35,6 +35,9 @@ ROWS_FILE = "rows.npy"
 
 SEARCH_FILE = "search.json"
 """What was tried, and all that a clock decided: ``run`` can replay it."""
+
+PREPARE_TAG = "ratchet.prepare_run"
+"""Tag that names the run whose rows the model was fitted on."""
 
 FIGURES = "figures"
 """Folder of the pictures of the search."""
@@ -226,11 +229,13 @@ def run(
             raise
         on_phase("log")
         record = Record(run_id, given, _searched(project), training.course)
+        # Before the model is logged, which takes over what its run says of its lineage.
+        tracking.write(run_id, [*_params(training), *_repeatable(training, before)])
         with files.whole_folder(project.trained) as folder:
             record.save(folder / SEARCH_FILE)
             leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
         _record(project, training, leader, time.monotonic() - started)
-        tracking.write(run_id, _repeatable(training, before))
+    records.keep(project.trained, run_id)
     _forget(journal)
     logger.info(
         "train: %d trials in %.0f s (%d failed), leader %s valid/%s %.4g",
@@ -258,7 +263,6 @@ def _write(
     tracking.save_model(
         _as_logged(training, schema, train_rows, baseline=True), folder / "baseline"
     )
-    tracking.write(run_id, _params(training))
     uri = tracking.log_saved_model(run_id, folder / "model", _scores(training))
     leader = _leader(training, run_id, uri, source)
     files.write_json(folder / "leader.json", asdict(leader))
@@ -451,8 +455,10 @@ def _leader(training: Training, run_id: str, uri: str, source: Lineage) -> Leade
 
 
 def _link_to_prepare(project: Project, version: str) -> list[Tag]:
-    found = tracking.find(project, {tracking.STEP_TAG: "prepare", "ratchet.data_version": version})
-    return [Tag("ratchet.prepare_run", found)] if found else []
+    found = prepare.run_of(project) or tracking.find(
+        project, {tracking.STEP_TAG: "prepare", "ratchet.data_version": version}
+    )
+    return [Tag(PREPARE_TAG, found)] if found else []
 
 
 def _params(training: Training) -> list[Param]:
