@@ -18,7 +18,7 @@ FLOORS = (
     {"behaviour", "cost", "search", "slices"},
     {"bench", "journal", "progress"},
     {"datastore", "model_trainer", "trainer"},
-    {"scratch"},
+    {"dvc_source", "scratch"},
     {"clusters", "tracking"},
     {"record", "registry"},
     {"steps"},
@@ -27,7 +27,7 @@ FLOORS = (
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"registry", "tracking"},
+    "mlflow": {"dvc_source", "registry", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},

@@ -9,9 +9,10 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import psutil
 import yaml
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from ratchet import files
+from ratchet import files, sources
 from ratchet.errors import DataError, RatchetError
 
 # A patch is for reading and for `git apply`; beyond this, somebody has tracked data by mistake.
@@ -67,6 +68,11 @@ class DataState:
     reason: str = ""
     """Why, in a clause; empty when DVC has recorded them."""
 
+    @property
+    def in_dvc(self) -> bool:
+        """Whether DVC has recorded these bytes; what only git has comes with a reason."""
+        return not self.dirty and not self.reason
+
 
 @dataclass(frozen=True)
 class Pointer:
@@ -80,6 +86,20 @@ class Pointer:
     """The md5 of what it tracks; ends in ``.dir`` for a folder, empty when not yet known."""
     listing: Mapping[str, str] | None = None
     """The md5 of each file by its path inside ``tracked``; None when DVC's cache lacks it."""
+    is_legacy: bool = False
+    """Whether DVC 2 wrote it, whose md5 leaves the line ends of Windows out."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A git checkout and its commit."""
+
+    top: Path
+    """Its uppermost folder."""
+    commit: str
+    """The commit that is checked out."""
+    remote_url: str | None
+    """Where it was cloned from, without credentials; None where it has no remote."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +132,8 @@ class Lineage:
     """A short digest of ``uv.lock``, else of ``conda.yaml``; None without either."""
     pipeline: str
     """A short id that is equal for all steps of one pipeline, whichever process runs them."""
+    changed: tuple[str, ...] = ()
+    """Files that differ from the commit, as paths in the checkout."""
 
     def tags(self) -> tuple[tuple[str, str], ...]:
         """Name what a run or a version carries; what is unknown is left out."""
@@ -158,6 +180,7 @@ def record(
     params: Mapping[str, Any],
     cache: Path | None = None,
     data: DataState | None = None,
+    modules: Collection[str] = (),
 ) -> Lineage:
     """Find out where a run that starts now comes from.
 
@@ -177,6 +200,9 @@ def record(
     data : DataState or None
         What an earlier step of the pipeline has found out about the data, which
         may be gone by now; None looks at ``source``.
+    modules : collection of str
+        Modules that the run imports by name. Where git doesn't know their files, or
+        those that they import, these belong to the patch like new files in ``src``.
 
     Returns
     -------
@@ -188,7 +214,7 @@ def record(
         If ``source`` is needed, and isn't there or can't be read.
     """
     root, source = root.resolve(), _absolute(source)
-    code = _code(root, source)
+    code = _code(root, source, modules)
     state = data or data_state(source, cache)
     params_id = params_digest(params)
     return Lineage(
@@ -205,6 +231,7 @@ def record(
         params_digest=params_id,
         lock_digest=lock_digest(root),
         pipeline=pipeline_id(code.commit, code.patch_digest, params_id, state.version),
+        changed=code.changed,
     )
 
 
@@ -230,8 +257,76 @@ def data_version(path: Path, cache: Path | None = None) -> str:
     """
     path = _absolute(path)
     if path.is_dir():
-        return _folder_version(_listing(path, cache))
+        return folder_version(listing(path, cache))
     return _file_versions([path], cache)[0]
+
+
+def listing(folder: Path, cache: Path | None = None) -> Mapping[str, str]:
+    """Compute the md5 of each file that DVC takes for the content of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; what ``.dvcignore`` names is left out.
+    cache : Path or None
+        File that remembers the md5 of unchanged files; None remembers nothing.
+
+    Returns
+    -------
+    mapping of str to str
+        The md5 of each file by its path inside the folder.
+
+    Raises
+    ------
+    DataError
+        If a file can't be read.
+    """
+    paths = sorted(_walk(folder))
+    names = (path.relative_to(folder).as_posix() for path in paths)
+    return dict(zip(names, _file_versions(paths, cache), strict=True))
+
+
+def folder_version(listing: Mapping[str, str]) -> str:
+    """Compute the data version of a folder from the md5 of each of its files.
+
+    Examples
+    --------
+    >>> folder_version({"a.csv": "b026324c6904b2a9cb4b88d6d61c81d1"})
+    'b6d0f22cb9eede6a990871465ae721b1.dir'
+    """
+    entries = [{"md5": listing[name], "relpath": name} for name in sorted(listing)]
+    text = json.dumps(entries, sort_keys=True)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def part_of(listing: Mapping[str, str], inside: str) -> Mapping[str, str]:
+    """Cut the listing of a folder down to a file or folder in it.
+
+    Parameters
+    ----------
+    listing : mapping of str to str
+        The md5 of each file by its path.
+    inside : str
+        Path of the part; ``.`` is the whole.
+
+    Returns
+    -------
+    mapping of str to str
+        As above, by the path inside the part; a file is listed under an empty name.
+
+    Examples
+    --------
+    >>> part_of({"2023/a.csv": "1", "b.csv": "2"}, "2023")
+    {'a.csv': '1'}
+    >>> part_of({"2023/a.csv": "1", "b.csv": "2"}, "b.csv")
+    {'': '2'}
+    """
+    if inside == ".":
+        return dict(listing)
+    if inside in listing:
+        return {"": listing[inside]}
+    prefix = f"{inside}/"
+    return {p.removeprefix(prefix): md5 for p, md5 in listing.items() if p.startswith(prefix)}
 
 
 def data_state(source: Path, cache: Path | None = None) -> DataState:
@@ -250,8 +345,8 @@ def data_state(source: Path, cache: Path | None = None) -> DataState:
         If ``source`` isn't there or can't be read.
     """
     source = _absolute(source)
-    listing = _listing(source, cache) if source.is_dir() else None
-    version = data_version(source, cache) if listing is None else _folder_version(listing)
+    found = listing(source, cache) if source.is_dir() else None
+    version = data_version(source, cache) if found is None else folder_version(found)
     pointer = tracked_version(source)
     if pointer is None:
         if _unchanged_in_git(source):
@@ -259,15 +354,15 @@ def data_state(source: Path, cache: Path | None = None) -> DataState:
         return DataState(version, True, f"{source.name} is not tracked by DVC")
     if pointer.listing is None and pointer.tracked != source:
         return _state_of_part(version, pointer, cache)
-    expected = _part(pointer, source)
+    expected = part_of(pointer.listing or {}, source.relative_to(pointer.tracked).as_posix())
     if pointer.tracked == source:
         recorded = pointer.version
     else:
-        recorded = _folder_version(expected) if source.is_dir() else expected.get("", "")
+        recorded = folder_version(expected) if source.is_dir() else expected.get("", "")
     if version == recorded:
         return DataState(version, False)
-    if listing is not None and pointer.listing is not None:
-        return DataState(version, True, _differences(listing, expected, pointer.file.name))
+    if found is not None and pointer.listing is not None:
+        return DataState(version, True, _differences(found, expected, pointer.file.name))
     return DataState(version, True, _difference(source, pointer, recorded, version))
 
 
@@ -283,7 +378,7 @@ def tracked_version(source: Path) -> Pointer | None:
         None when DVC doesn't track ``source``.
     """
     source = _absolute(source)
-    top = _dvc_root(source.parent)
+    top = dvc_root(source.parent)
     if top is None:
         return None
     above = [source, *(folder for folder in source.parents if folder.is_relative_to(top))]
@@ -294,6 +389,38 @@ def tracked_version(source: Path) -> Pointer | None:
             if source.is_relative_to(tracked):
                 return _pointer(file, tracked, out, top)
     return None
+
+
+def dvc_root(folder: Path) -> Path | None:
+    """Find the DVC project around a folder, which may be gone; None where there is none."""
+    folder = _absolute(folder)
+    return next((p for p in (folder, *folder.parents) if (p / ".dvc" / "config").is_file()), None)
+
+
+def cache_folder(top: Path) -> Path:
+    """Say where the DVC project ``top`` keeps its cache: ``.dvc/cache``, or as configured."""
+    found = top / ".dvc" / "cache"
+    for file in _dvc_configs(top):
+        config = configparser.ConfigParser(interpolation=None, strict=False, delimiters=("=",))
+        with suppress(configparser.Error, UnicodeDecodeError):
+            config.read(file, encoding="utf-8")
+            told = config.get("cache", "dir", fallback="").strip().strip("'\"")
+            found = file.parent / Path(told).expanduser() if told else found
+    return _absolute(found)
+
+
+def checkout(path: Path) -> Checkout | None:
+    """Find the git checkout that a file or folder lies in, which may itself be gone.
+
+    Returns
+    -------
+    Checkout or None
+        None where there is none, or it has no commit, or git can't tell.
+    """
+    path = _absolute(path)
+    top = _above(path, ".git")
+    commit = _quiet(top, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") if top else None
+    return Checkout(top, commit, _remote_url(top)) if top and commit else None
 
 
 def main_checkout(root: Path) -> Path:
@@ -445,13 +572,14 @@ class _Code:
     patch: str = ""
     patch_whole: bool = True
     patch_digest: str = ""
+    changed: tuple[str, ...] = ()
 
 
 class _GitError(Exception):
     """Git can't answer; the message is a clause that says why."""
 
 
-def _code(root: Path, source: Path) -> _Code:
+def _code(root: Path, source: Path, modules: Collection[str]) -> _Code:
     try:
         top = Path(_git(root, "rev-parse", "--show-toplevel").removesuffix("\n")).resolve()
         commit = _quiet(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
@@ -460,23 +588,22 @@ def _code(root: Path, source: Path) -> _Code:
         generated = _generated(root, source, top)
         base = commit or _git(root, "hash-object", "-t", "tree", "--stdin").strip()
         changed = _changed(root, base, generated)
-        new, too_big = _new_code(root)
+        new, left_out = _new_code(root, top, modules)
         names = [name for name in changed.split("\0") if name]
         secret = [name for name in names if _is_secret(name)]
-        patch, whole, digest = (
-            _patch(root, base, generated, new) if names or new else ("", True, "")
-        )
-        for name in (*secret, *too_big):
+        patch, whole, digest = _patch(top, base, generated, new) if names or new else ("", True, "")
+        for name in (*secret, *left_out):
             patch = f"# {name} has changed too, and is left out.\n{patch}"
         return _Code(
             reason="" if commit else "the git repository has no commit yet",
             commit=commit,
             branch=_quiet(root, "symbolic-ref", "--short", "--quiet", "HEAD"),
             remote_url=_remote_url(root),
-            dirty=bool(names or new or too_big or not commit),
+            dirty=bool(names or new or left_out or not commit),
             patch=patch,
-            patch_whole=whole and not secret and not too_big,
+            patch_whole=whole and not secret and not left_out,
             patch_digest=digest,
+            changed=tuple(sorted({*names, *new, *left_out})),
         )
     except _GitError as error:
         return _Code(reason=str(error))
@@ -584,37 +711,53 @@ def _declared_outs(file: Path) -> list[str]:
     return found
 
 
-def _new_code(root: Path) -> tuple[list[str], list[str]]:
-    """List text files in ``src`` that git neither tracks nor ignores, and those too big."""
-    listed = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", CODE)
-    text, too_big = [], []
-    for name in filter(None, listed.split("\0")):
-        path = root / name
+def _new_code(root: Path, top: Path, modules: Collection[str]) -> tuple[list[str], list[str]]:
+    """List text files that a run may import and git doesn't track, and what is no such text.
+
+    These are those in ``src`` that git doesn't ignore, of the project and of this package, and
+    what the modules import from elsewhere in the checkout, ignored or not. Paths are ``top``'s.
+    """
+    folders = {root / CODE}
+    if sources.is_own(__name__):
+        folders.add(Path(__file__).resolve().parents[1])
+    listed = _untracked(top, folders, "--exclude-standard")
+    listed |= _untracked(top, sources.imported(modules, top))
+    text, left_out = [], []
+    for name in sorted(listed):
+        path = top / name
         if name.endswith("/") or path.is_symlink() or _is_secret(name):
             continue
         with suppress(OSError):
             if path.stat().st_size > MAX_PATCH_BYTES:
-                too_big.append(name)
+                left_out.append(name)
             elif b"\0" not in path.read_bytes():
                 text.append(name)
-    return text, too_big
+    return text, left_out
+
+
+def _untracked(top: Path, places: Iterable[Path], *options: str) -> set[str]:
+    """List files that git doesn't track in some places of the checkout, those inside it."""
+    inside = [place for place in places if place.is_relative_to(top)]
+    if not inside:
+        return set()
+    specs = (f":(top,literal){place.relative_to(top).as_posix()}" for place in inside)
+    listed = _git(top, "ls-files", "--others", *options, "-z", "--", *specs)
+    return set(filter(None, listed.split("\0")))
 
 
 def _is_secret(name: str) -> bool:
     return any(Path(name).match(pattern) for pattern in SECRETS)
 
 
-def _patch(
-    root: Path, base: str, generated: Sequence[str], new: list[str]
-) -> tuple[str, bool, str]:
+def _patch(top: Path, base: str, generated: Sequence[str], new: list[str]) -> tuple[str, bool, str]:
     """Give the diff from ``base`` to the tree, whether it is whole, and its digest."""
     secrets = [f":(top,exclude,glob)**/{pattern}" for pattern in SECRETS]
     command = (*_DIFF, base, "--", ":/", *generated, *secrets)
     with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
-        env = _with_new_files(root, new, Path(folder))
+        env = _with_new_files(top, new, Path(folder))
         output = Path(folder) / "patch"
         with output.open("wb") as file:
-            _git_into(file, root, *command, **env)
+            _git_into(file, top, *command, **env)
         try:
             return _head(output)
         except UnicodeDecodeError:
@@ -622,7 +765,7 @@ def _patch(
             attributes = Path(folder) / "attributes"
             attributes.write_text("* -diff\n")
             with output.open("wb") as file:
-                _git_into(file, root, "-c", f"core.attributesFile={attributes}", *command, **env)
+                _git_into(file, top, "-c", f"core.attributesFile={attributes}", *command, **env)
             return _head(output)
 
 
@@ -633,20 +776,21 @@ def _changed(root: Path, base: str, generated: Sequence[str]) -> str:
         return _git(root, *_DIFF, "--name-only", "-z", base, "--", ":/", *generated, **env)
 
 
-def _with_new_files(root: Path, new: list[str], folder: Path) -> dict[str, str]:
+def _with_new_files(top: Path, new: list[str], folder: Path) -> dict[str, str]:
     """Make a copy of the index that knows the new files.
 
     `git diff` writes the times of files that were only touched into the index, also without
     optional locks. The copy is what it writes to; the user's index stays as it is.
     """
     index = folder / "index"
-    own = root / _git(root, "rev-parse", "--git-path", "index").removesuffix("\n")
+    own = top / _git(top, "rev-parse", "--git-path", "index").removesuffix("\n")
     if own.exists():
         shutil.copy2(own, index)  # git compares the index's own time with those of the files
     env = {"GIT_INDEX_FILE": str(index)}
     names = ("--pathspec-from-file=-", "--pathspec-file-nul")
     if new:
-        _git(root, "--literal-pathspecs", "add", "-N", *names, stdin="\0".join(new), **env)
+        # By force: what a run imports belongs to it, also where git is told to ignore it.
+        _git(top, "--literal-pathspecs", "add", "-N", "-f", *names, stdin="\0".join(new), **env)
     return env
 
 
@@ -670,10 +814,6 @@ def _absolute(path: Path) -> Path:
 def _above(path: Path, name: str) -> Path | None:
     """Give the nearest folder, ``path`` included, that holds ``name``."""
     return next((folder for folder in (path, *path.parents) if (folder / name).exists()), None)
-
-
-def _dvc_root(path: Path) -> Path | None:
-    return next((p for p in (path, *path.parents) if (p / ".dvc" / "config").is_file()), None)
 
 
 def _yaml(file: Path) -> dict[str, Any]:
@@ -703,14 +843,14 @@ def _pointer(file: Path, tracked: Path, out: Mapping[str, Any], top: Path) -> Po
     entries = out.get("files")
     if not isinstance(entries, list) and version.endswith(".dir"):
         entries = _cached_listing(top, version)
-    listing = {str(e["relpath"]): str(e["md5"]) for e in entries} if entries is not None else None
-    if not version and listing is not None:
-        version = _folder_version(listing)
-    return Pointer(file, tracked, version, listing)
+    known = {str(e["relpath"]): str(e["md5"]) for e in entries} if entries is not None else None
+    if not version and known is not None:
+        version = folder_version(known)
+    return Pointer(file, tracked, version, known, is_legacy="md5" in out and "hash" not in out)
 
 
 def _cached_listing(top: Path, version: str) -> list[dict[str, Any]] | None:
-    path = _cache_folder(top) / "files" / "md5" / version[:2] / version[2:]
+    path = cache_folder(top) / "files" / "md5" / version[:2] / version[2:]
     try:
         entries = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -718,27 +858,18 @@ def _cached_listing(top: Path, version: str) -> list[dict[str, Any]] | None:
     return entries if isinstance(entries, list) else None
 
 
-def _cache_folder(top: Path) -> Path:
-    """Give DVC's cache: ``.dvc/cache``, or where its config says."""
-    found = top / ".dvc" / "cache"
-    for name in ("config", "config.local"):
-        config = configparser.ConfigParser(interpolation=None, strict=False)
-        with suppress(configparser.Error, UnicodeDecodeError):
-            config.read(top / ".dvc" / name, encoding="utf-8")
-            found = top / ".dvc" / config.get("cache", "dir", fallback=str(found))
-    return found
-
-
-def _part(pointer: Pointer, source: Path) -> dict[str, str]:
-    """Cut a folder's listing down to one path in it; a file is listed under an empty name."""
-    listing = pointer.listing or {}
-    inside = source.relative_to(pointer.tracked).as_posix()
-    if inside == ".":
-        return dict(listing)
-    if inside in listing:
-        return {"": listing[inside]}
-    prefix = f"{inside}/"
-    return {p.removeprefix(prefix): md5 for p, md5 in listing.items() if p.startswith(prefix)}
+def _dvc_configs(top: Path) -> tuple[Path, ...]:
+    """List DVC's config files from the most general to the most special."""
+    home = Path.home() / ("Library/Application Support" if sys.platform == "darwin" else ".config")
+    shared = "/Library/Application Support" if sys.platform == "darwin" else "/etc/xdg"
+    system = os.environ.get("XDG_CONFIG_DIRS", "").partition(os.pathsep)[0] or shared
+    own = os.environ.get("XDG_CONFIG_HOME") or home
+    return (
+        Path(os.environ.get("DVC_SYSTEM_CONFIG_DIR") or Path(system) / "dvc") / "config",
+        Path(os.environ.get("DVC_GLOBAL_CONFIG_DIR") or Path(own) / "dvc") / "config",
+        top / ".dvc" / "config",
+        top / ".dvc" / "config.local",
+    )
 
 
 def _state_of_part(version: str, pointer: Pointer, cache: Path | None) -> DataState:
@@ -751,7 +882,13 @@ def _state_of_part(version: str, pointer: Pointer, cache: Path | None) -> DataSt
 
 def _difference(path: Path, pointer: Pointer, recorded: str, actual: str) -> str:
     told = f"which records md5 {recorded}" if recorded else "which records no md5 of it"
-    return f"{path.name} differs from {pointer.file.name}, {told}; this is {actual}"
+    told = f"{path.name} differs from {pointer.file.name}, {told}; this is {actual}"
+    if not pointer.is_legacy:
+        return told
+    return (
+        f"{told}; DVC 2 wrote {pointer.file.name} and counted line ends in its own way, which"
+        " `dvc cache migrate --dvc-files` brings up to date"
+    )
 
 
 def _differences(actual: Mapping[str, str], expected: Mapping[str, str], pointer: str) -> str:
@@ -789,19 +926,6 @@ def _unchanged_in_git(source: Path) -> bool:
         return False
 
 
-def _listing(folder: Path, cache: Path | None) -> dict[str, str]:
-    """Give the md5 of each file in a folder by its path inside it."""
-    paths = sorted(_walk(folder))
-    names = (path.relative_to(folder).as_posix() for path in paths)
-    return dict(zip(names, _file_versions(paths, cache), strict=True))
-
-
-def _folder_version(listing: Mapping[str, str]) -> str:
-    entries = [{"md5": listing[name], "relpath": name} for name in sorted(listing)]
-    text = json.dumps(entries, sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
 @dataclass(frozen=True)
 class _Rule:
     """A line of a ``.dvcignore``."""
@@ -824,7 +948,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     DVC follows links to files but not to folders, and leaves out what
     ``.dvcignore`` files between its root and the file say, the last match winning.
     """
-    top = _dvc_root(folder) or folder
+    top = dvc_root(folder) or folder
     rules = {top: _rules(top, (".hg/", ".git/", ".git", ".dvc/")) + _rules_in(top)}
     for above in reversed([p for p in folder.parents if p.is_relative_to(top) and p != top]):
         rules[above] = rules[above.parent] + _rules_in(above)

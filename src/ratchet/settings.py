@@ -442,6 +442,13 @@ class Tracking(Section):
     """Whether runs record processor, memory and disk use while they last."""
 
 
+class Lineage(Section):
+    """What a run records of the code that made it."""
+
+    dirty: Literal["allow", "record", "refuse"] = "record"
+    """Code that is in no commit: allow (told), record (with its patch) or refuse (no run)."""
+
+
 class Settings(Section):
     """All of ``params.yaml``."""
 
@@ -463,6 +470,8 @@ class Settings(Section):
     """Where the champion stands."""
     tracking: Tracking = Tracking()
     """Where MLflow keeps the runs."""
+    lineage: Lineage = Lineage()
+    """What a run records of the code that made it."""
 
     @property
     def model_name(self) -> str:

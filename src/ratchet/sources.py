@@ -38,9 +38,7 @@ def is_own(module: str) -> bool:
     (False, False, False)
     """
     place = _place(top(module))
-    if place is None or not {"site-packages", "dist-packages"}.isdisjoint(place.parts):
-        return False
-    return not any(place.is_relative_to(folder) for folder in _standard_library())
+    return place is not None and _is_own_place(place)
 
 
 def distributions(modules: Collection[str]) -> tuple[str, ...]:
@@ -55,6 +53,44 @@ def distributions(modules: Collection[str]) -> tuple[str, ...]:
 def plugged() -> frozenset[str]:
     """Name the top-level modules of the packages whose entry points add backends."""
     return frozenset(top(each.module) for each in metadata.entry_points(group=ENTRY_POINTS))
+
+
+def imported(modules: Collection[str], inside: Path) -> frozenset[Path]:
+    """Find the user's files that importing modules would run, without running any.
+
+    Import statements are followed from file to file, also those inside of functions;
+    a name that is put together while a program runs is not seen. Of the packages
+    that a module lies in, the ``__init__.py`` counts too.
+
+    Parameters
+    ----------
+    modules : collection of str
+        Names of modules, such as ``my_project.models``.
+    inside : Path
+        Folder that the files must lie in; what is imported from elsewhere is left out.
+
+    Returns
+    -------
+    frozenset of Path
+        Absolute paths, links resolved. Modules that are not there are left out.
+    """
+    inside = inside.resolve()
+    found: set[Path] = set()
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        waiting += [parent for parent in [name.rpartition(".")[0]] if parent]
+        file = None if top(name) == top(__name__) else _file(name)
+        if file is None or not file.is_relative_to(inside) or not _is_own_place(file):
+            continue
+        found.add(file)
+        if file.suffix == ".py":
+            waiting += _imports(file, name)
+    return frozenset(found)
 
 
 def gather(modules: Collection[str], folder: Path) -> list[str]:
@@ -148,6 +184,47 @@ def _refuse_ours(module: str) -> None:
                 f"The model needs {module}, which imports {top(__name__)}: that is not there where"
                 " the model is served. Put what the model needs into a module of its own."
             )
+
+
+def _is_own_place(place: Path) -> bool:
+    """Tell whether a file or folder belongs to no package and not to Python itself."""
+    if not {"site-packages", "dist-packages"}.isdisjoint(place.parts):
+        return False
+    return not any(place.is_relative_to(folder) for folder in _standard_library())
+
+
+def _file(name: str) -> Path | None:
+    """Find the file of a module; the packages that it is in are not imported for that."""
+    first, *rest = name.split(".")
+    place = _place(first)
+    for part in rest:
+        if place is None:
+            return None
+        # As Python does, a package before a module of the same name.
+        choices = (place / part, place / f"{part}.py")
+        place = next((each for each in choices if each.exists()), None)
+    if place is not None and place.is_dir():
+        place = place / "__init__.py"
+    return place.resolve() if place is not None and place.is_file() else None
+
+
+def _imports(file: Path, name: str) -> list[str]:
+    """Name what a file imports, and what it might: ``from a import b`` may mean ``a.b``."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # whoever runs it will be told
+        return []
+    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            if base:
+                names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return names
 
 
 def _place(name: str) -> Path | None:

@@ -22,6 +22,7 @@ from typing import Any, Self
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.data.dataset_source_registry import get_registered_sources, register_dataset_source
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import (
     DatasetInput,
@@ -37,6 +38,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 
 from ratchet import hooked, sources
+from ratchet.dvc_source import DvcDatasetSource, uri_of
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.gates import decimals, shown
 from ratchet.metrics import Metric
@@ -129,6 +131,13 @@ class Input:
     """What it was for: training, validation or test."""
     target: str | None = None
     """Name of the target column."""
+    in_dvc: bool = False
+    """Whether DVC has recorded the source as the version that the digest says."""
+
+
+# The entry point does this where the package is installed, and nothing where it is run from src/.
+if DvcDatasetSource not in get_registered_sources():
+    register_dataset_source(DvcDatasetSource)  # type: ignore[arg-type]  # it wants the class
 
 
 Item = Param | Score | Tag | File | Input
@@ -843,11 +852,12 @@ def experiment(project: Project) -> str:
 
 
 def _log_input(client: mlflow.MlflowClient, run_id: str, item: Input) -> None:
+    uri = uri_of(item.source, item.digest) if item.in_dvc else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = from_pandas(
             item.frame,
-            source=str(item.source),
+            source=uri or str(item.source),
             name=item.name,
             targets=item.target,
             digest=item.digest[:36],

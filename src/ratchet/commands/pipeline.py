@@ -22,6 +22,7 @@ def run(
     RatchetError
         If a step fails; the steps before it keep what they made.
     """
+    origin.require_clean(project)
     tracking.connect(project)
     with tracking.run(project, "main", name="pipeline") as run_id:
         prepare.run(project)

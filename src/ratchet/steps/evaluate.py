@@ -37,6 +37,7 @@ def run(project: Project) -> Evaluation:
         If MLflow's store fails, or has not the leader's run.
     """
     started = time.monotonic()
+    origin.require_clean(project)
     tracking.connect(project)
     leader = Leader.load(project)
     schema = Schema.load(project.prepared / "schema.json")

@@ -1,11 +1,14 @@
 """What the run of every step records about where it comes from."""
 
+import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ratchet import files, lineage, settings, tracking
+from ratchet.errors import RatchetError
 from ratchet.lineage import DataState, Lineage
 from ratchet.project import Project
 from ratchet.tracking import Item, Param, Tag
@@ -27,6 +30,38 @@ LIBRARIES = (
 
 DATA_FILE = "data.json"
 
+# Files that a refusal names: more would hide what to do.
+_NAMED = 10
+
+
+def require_clean(project: Project) -> None:
+    """Make sure that the code is a commit's, where ``lineage.dirty`` is refuse.
+
+    Raises
+    ------
+    RatchetError
+        If it differs from the commit, is in none, or git can't tell.
+    """
+    if project.settings.lineage.dirty != "refuse":
+        return
+    found = _recorded(project, DataState("", False))
+    if found.commit is not None and found.dirty is False:
+        return
+    way_out = "set lineage.dirty to record or allow"
+    if found.commit is None or found.dirty is None:
+        raise RatchetError(
+            f"lineage.dirty is refuse, and the code is in no commit: {found.code_reason}."
+            f" Commit it with git, or {way_out}."
+        )
+    names = found.changed[:_NAMED]
+    more = len(found.changed) - len(names)
+    told = ", ".join(names) + (f" and {more} more" if more else "")
+    verb = "differs" if len(found.changed) == 1 else "differ"
+    raise RatchetError(
+        f"lineage.dirty is refuse, and {told} {verb} from commit {found.commit[:7]}."
+        f" Commit the changes, or {way_out}."
+    )
+
 
 def of(project: Project, data: DataState) -> Lineage:
     """Say which code, data and parameters a step runs with.
@@ -38,12 +73,10 @@ def of(project: Project, data: DataState) -> Lineage:
     data : DataState
         Version of the bytes that prepare read.
     """
-    return lineage.record(
-        project.root,
-        source=project.source,
-        params=settings.flat(project.settings),
-        data=data,
-    )
+    found = _recorded(project, data)
+    if project.settings.lineage.dirty == "allow" and found.dirty:
+        return replace(found, patch="", patch_whole=False)
+    return found
 
 
 def read_data(project: Project) -> DataState:
@@ -93,3 +126,33 @@ def record(run_id: str, project: Project, origin: Lineage) -> None:
             patch.write_text(origin.patch, encoding="utf-8")
             saved.append(tracking.File(patch, "lineage"))
         tracking.write(run_id, saved)
+
+
+def _recorded(project: Project, data: DataState) -> Lineage:
+    return lineage.record(
+        project.root,
+        source=project.source,
+        params=settings.flat(project.settings),
+        data=data,
+        modules=_named_modules(project.settings),
+    )
+
+
+def _named_modules(choices: settings.Settings) -> tuple[str, ...]:
+    """Name the modules that the parameter file has a run import."""
+    train = choices.train
+    paths = [train.metric or "", *_texts(train.backends)]
+    found = [path.partition(":")[0] for path in paths if re.fullmatch(r"[\w.]+:[\w.]+", path)]
+    for options in train.backends.values():
+        declared = options.get("modules")
+        found += [str(each) for each in declared] if isinstance(declared, list | tuple) else []
+    return tuple(sorted({*train.plugins, *found}))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in nested options."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)

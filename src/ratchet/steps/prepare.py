@@ -55,6 +55,7 @@ def run(project: Project) -> Outcome:
         If MLflow's store fails.
     """
     started = time.monotonic()
+    origin.require_clean(project)
     logger.info("prepare: reading %s", project.settings.data.source)
     tracking.connect(project)
     state = lineage.data_state(project.source, cache=project.build / "hashes.json")
@@ -188,6 +189,7 @@ def _inputs(
             frame=frame.drop(columns=[ROW, CLUSTER], errors="ignore"),
             source=project.source,
             digest=state.version,
+            in_dvc=state.in_dvc,
             context=CONTEXTS[name],
             target=schema.target,
         )

@@ -144,6 +144,7 @@ def run(
     started = time.monotonic()
     if force and not reason.strip():
         raise RatchetError("--force needs a reason for the ledger: --reason 'why it must be'.")
+    origin.require_clean(project)
     tracking.connect(project)
     challenger = challenger_of(project, run_id)
     source = origin.of(project, origin.read_data(project))

@@ -156,6 +156,7 @@ def run(
         If MLflow's store fails.
     """
     started = time.monotonic()
+    origin.require_clean(project)
     tracking.connect(project)
     schema = Schema.load(project.prepared / "schema.json")
     train_rows, valid_rows = (prepare.read_part(project, name) for name in ("train", "valid"))
