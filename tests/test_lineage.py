@@ -1,6 +1,7 @@
 """Where a run comes from is told right at every front door, or it says why not."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -163,6 +164,60 @@ def test_the_pointer_of_other_data_does_make_the_tree_dirty(repo):
     git(repo, "commit", "--quiet", "--message=second")
     write(repo / "other.dvc", "outs: [] # moved\n")
     assert record(repo).dirty is True
+
+
+def test_the_files_that_differ_are_named(repo):
+    assert record(repo).changed == ()
+    write(repo / "params.yaml", "seed: 2\n")
+    write(repo / "src" / "new file.py", "A = 1\n")
+    write(repo / "src" / "big.csv", "1,2,3\n" * 200_000)
+    assert record(repo).changed == ("params.yaml", "src/big.csv", "src/new file.py")
+
+
+@pytest.fixture
+def library(repo, monkeypatch):
+    """A folder of the repository, beside src, that Python imports from."""
+    monkeypatch.syspath_prepend(str(repo / "lib"))
+    return repo / "lib"
+
+
+def test_new_files_that_a_run_imports_from_elsewhere_come_back_from_the_patch(
+    repo, library, tmp_path
+):
+    write(repo / ".gitignore", "/data\n/build\n.env\nlocal_*\n/tree\n")
+    git(repo, "commit", "--quiet", "--all", "--message=second")
+    write(library / "own_backend.py", "import own_parts.fit\nimport local_choice\n")
+    write(library / "own_parts" / "__init__.py", "")
+    write(library / "own_parts" / "fit.py", "RATE = 1\n")
+    write(library / "own_parts" / "unused.py", "RATE = 2\n")
+    write(library / "local_choice.py", "RATE = 3\n")
+    assert record(repo).dirty is False
+    told = record(repo, modules=["own_backend"])
+    imported = (
+        "lib/local_choice.py",
+        "lib/own_backend.py",
+        "lib/own_parts/__init__.py",
+        "lib/own_parts/fit.py",
+    )
+    assert (told.dirty, told.patch_whole, told.changed) == (True, True, imported)
+    again = applied(repo, told, tmp_path / "again")
+    for name in imported:
+        assert (again / name).read_bytes() == (repo / name).read_bytes()
+    assert git(repo, "ls-files", "lib") == ""
+    git(repo, "add", "lib/own_backend.py", "lib/own_parts")
+    git(repo, "commit", "--quiet", "--message=third")
+    assert record(repo, modules=["own_backend"]).changed == ("lib/local_choice.py",)
+
+
+def test_steps_that_import_nothing_yet_have_the_same_pipeline(repo, library):
+    """What is imported is read from the files, so that prepare knows what train will import."""
+    write(library / "own_metric.py", "A = 1\n")
+    before = record(repo, modules=["own_metric"])
+    __import__("own_metric")
+    assert record(repo, modules=["own_metric"]) == before
+    del sys.modules["own_metric"]
+    write(library / "own_metric.py", "A = 2\n")
+    assert record(repo, modules=["own_metric"]).pipeline != before.pipeline
 
 
 def test_secrets_never_enter_the_patch(repo):
@@ -543,6 +598,34 @@ def test_a_changed_file_is_told_by_both_md5s(repo):
     )
 
 
+def test_a_pointer_that_dvc_2_wrote_is_told(repo):
+    file = write(repo / "table.csv", "x\r\n1\r\n")
+    unix = hashlib.md5(b"x\n1\n").hexdigest()
+    pointer = {"outs": [{"md5": unix, "path": "table.csv"}]}
+    write(repo / "table.csv.dvc", yaml.safe_dump(pointer))
+    assert lineage.data_state(file).reason == (
+        f"table.csv differs from table.csv.dvc, which records md5 {unix};"
+        f" this is {lineage.data_version(file)}; DVC 2 wrote table.csv.dvc and counted line ends"
+        " in its own way, which `dvc cache migrate --dvc-files` brings up to date"
+    )
+    write(file, "x\n1\n")
+    assert lineage.data_state(file).dirty is False
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symlink", "hardlink"])
+def test_data_that_are_links_into_the_cache_are_read_like_any_other(repo, link):
+    """So DVC lays them out where cache.type says so."""
+    data, cache = repo / "data", repo / ".dvc" / "cache" / "files" / "md5"
+    version = lineage.data_version(data)
+    kept = cache / lineage.data_version(data / "a.csv")
+    kept.parent.mkdir(parents=True)
+    (data / "a.csv").rename(kept)
+    link(kept, data / "a.csv")
+    assert lineage.data_state(data) == lineage.DataState(version, False)
+    kept.write_bytes(b"rotten")
+    assert lineage.data_state(data).dirty is True
+
+
 def test_a_file_inside_a_tracked_folder_is_judged_by_the_folders_pointer(repo):
     data = repo / "data"
     write(data / "2023" / "b.csv", "b")
@@ -630,6 +713,36 @@ def test_unchanged_files_are_not_read_twice(tmp_path, patient):
     cache.write_text(json.dumps(known))
     assert lineage.data_version(data, cache) != before
     assert lineage.data_version(data) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux to count what is read")
+@pytest.mark.parametrize("name", ["table.csv", "folder"])
+def test_a_second_look_reads_no_byte_of_unchanged_files(tmp_path, patient, name):
+    source, cache, size = tmp_path / name, tmp_path / "build" / "md5.json", 50_000_000
+    big = source if name == "table.csv" else source / "2023" / "a.csv"
+    write(big, "")
+    os.truncate(big, size)
+
+    def look():
+        before = bytes_read()
+        version = lineage.data_state(source, cache).version
+        return version, bytes_read() - before
+
+    first, read = look()
+    assert read >= size
+    again, read = look()
+    assert read < size / 100
+    assert again == first
+    with big.open("r+b") as file:
+        file.write(b"1")
+    newer, read = look()
+    assert read >= size
+    assert newer != first
+
+
+def bytes_read():
+    """Count what this process has read from files, cached by the system or not."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def test_an_edit_that_keeps_size_and_time_is_still_seen(tmp_path, patient):

@@ -52,6 +52,13 @@ def test_a_name_a_source_and_a_target_are_enough():
     assert chosen.registry.stage == "Production"
 
 
+def test_what_a_run_does_with_a_dirty_tree_is_one_of_three():
+    assert from_mapping(LEAST, origin="params.yaml").lineage.dirty == "record"
+    assert problems(merged({"lineage.dirty": "ignore"})) == [
+        "lineage.dirty must be 'allow', 'record' or 'refuse', got 'ignore'"
+    ]
+
+
 def test_model_and_experiment_may_have_names_of_their_own():
     chosen = from_mapping(
         merged({"registry.model": "m", "tracking.experiment": "two words"}), origin="params.yaml"

@@ -10,9 +10,10 @@ import yaml
 from conftest import tiny_settings
 
 from ratchet import lineage, settings
+from ratchet.commands import pipeline
 from ratchet.errors import RatchetError, StoreError
 from ratchet.project import Project
-from ratchet.steps import evaluate, prepare, promote, train
+from ratchet.steps import evaluate, origin, prepare, promote, train
 
 STEPS = {"prepare": prepare, "train": train, "evaluate": evaluate, "promote": promote}
 
@@ -148,6 +149,117 @@ def test_a_run_names_the_commit_and_keeps_the_changes_on_top_of_it(tiny, store, 
     assert dirty.data.tags["ratchet.dirty"] == "true"
     store.download_artifacts(dirty.info.run_id, "lineage", str(tmp_path))
     assert "+else/" in (tmp_path / "lineage" / "dirty.patch").read_text()
+
+
+# A dirty tree
+
+
+@pytest.fixture
+def home(project, git):
+    """The project in a repository of its own, with a new file that a run may import."""
+    home = project.root
+    (home / ".gitignore").write_text("build/\ndata/\n")
+    git(home, "init", "-q")
+    git(home, "add", ".")
+    git(home, "commit", "-q", "-m", "first")
+    (home / "src").mkdir()
+    (home / "src" / "new.py").write_text("RATE = 1\n")
+    return home
+
+
+def every_run(store):
+    experiments = [each.experiment_id for each in store.search_experiments()]
+    return {run.info.run_id for run in store.search_runs(experiments, max_results=1000)}
+
+
+@pytest.mark.parametrize("step", [*STEPS, "pipeline"])
+def test_a_dirty_tree_is_refused_before_a_step_does_anything(project, home, store, git, step):
+    (home / "better.yaml").write_text("")
+    refusing = Project.open(project.params_file, ["lineage.dirty=refuse"])
+    before = content(project.build), every_run(store)
+    with pytest.raises(RatchetError) as raised:
+        (STEPS | {"pipeline": pipeline})[step].run(refusing)
+    commit = git(home, "rev-parse", "HEAD")[:7]
+    assert str(raised.value) == (
+        f"lineage.dirty is refuse, and better.yaml, src/new.py differ from commit {commit}."
+        " Commit the changes, or set lineage.dirty to record or allow."
+    )
+    assert (content(project.build), every_run(store)) == before
+
+
+def test_the_command_line_refuses_a_dirty_tree_with_exit_code_2(project, home, call):
+    refuse = ("--params", project.params_file, "--set", "lineage.dirty=refuse")
+    code, out, err = call("prepare", *refuse)
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "RatchetError: lineage.dirty is refuse, and src/new.py differs from commit "
+    )
+
+
+def test_a_refusal_names_the_first_of_many_files(project, home):
+    for number in range(12):
+        (home / "src" / f"a{number:02}.py").touch()
+    refusing = Project.open(project.params_file, ["lineage.dirty=refuse"])
+    with pytest.raises(RatchetError, match=r"src/a09\.py and 3 more differ from commit"):
+        prepare.run(refusing)
+
+
+def test_code_that_no_repository_knows_is_refused_too(project, store):
+    refusing = Project.open(project.params_file, ["lineage.dirty=refuse"])
+    before = every_run(store)
+    with pytest.raises(RatchetError) as raised:
+        prepare.run(refusing)
+    assert str(raised.value) == (
+        "lineage.dirty is refuse, and the code is in no commit:"
+        f" {project.root} is in no git repository."
+        " Commit it with git, or set lineage.dirty to record or allow."
+    )
+    assert every_run(store) == before
+
+
+def test_a_clean_tree_is_not_refused(project, home, store):
+    (home / "src" / "new.py").unlink()
+    run = store.get_run(
+        prepare.run(Project.open(project.params_file, ["lineage.dirty=refuse"])).run_id
+    )
+    assert run.data.tags["ratchet.dirty"] == "false"
+
+
+def kept(store, run_id):
+    return [each.path for each in store.list_artifacts(run_id, "lineage")]
+
+
+def test_a_dirty_tree_is_recorded_with_its_patch_or_only_told(project, home, store):
+    recorded = prepare.run(project).run_id
+    allowed = prepare.run(Project.open(project.params_file, ["lineage.dirty=allow"])).run_id
+    assert "lineage/dirty.patch" in kept(store, recorded)
+    assert "lineage/dirty.patch" not in kept(store, allowed)
+    for run_id in (recorded, allowed):
+        assert store.get_run(run_id).data.tags["ratchet.dirty"] == "true"
+
+
+def test_a_model_whose_patch_is_nowhere_does_not_count_as_recorded(project, home):
+    for rule, whole in (("record", True), ("allow", False)):
+        leader = train.run(Project.open(project.params_file, [f"lineage.dirty={rule}"]))
+        assert (leader.code.dirty, leader.code.patch_whole) == (True, whole)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "train.plugins=[own_module]",
+        "train.metric=own_module:cost",
+        "train.backends={callable: {build_model: 'own_module:build'}}",
+        "train.backends={callable: {modules: [own_module]}}",
+    ],
+)
+def test_new_files_that_settings_name_are_in_the_patch(project, home, monkeypatch, setting):
+    (home / "lib").mkdir()
+    (home / "lib" / "own_module.py").write_text("RATE = 1\n")
+    monkeypatch.syspath_prepend(str(home / "lib"))
+    found = origin.of(Project.open(project.params_file, [setting]), lineage.DataState("", False))
+    assert found.changed == ("lib/own_module.py", "src/new.py")
+    assert "+++ b/lib/own_module.py" in found.patch
 
 
 def test_overrides_are_recorded_and_never_written_to_the_parameter_file(evaluated, store):

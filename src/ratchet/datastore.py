@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -27,6 +29,9 @@ _MISLEADING = ("GIT_", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_")
 
 # How DVC is configured to link files has no meaning where there is nothing to link.
 _USELESS = ("type",)
+
+# Seconds after which a web server that doesn't answer counts as dead.
+_PATIENCE = 10
 
 # Characters of what DVC says that a message holds.
 _WORDS = 200
@@ -85,10 +90,7 @@ def fetch(
             search = _Search(lineage.dvc_root(root), Path(folder), also)
             content = Path(folder) / "content"
             if not search.bring(version, content, recorded):
-                raise DataError(
-                    f"Version {version} of {name} can't be had. {search.told(root)}"
-                    " Bring it there with `dvc push` from a checkout that has it."
-                )
+                raise DataError(f"Version {version} of {name} can't be had: {search.told(root)}")
             content.rename(into)
     except OSError as error:
         where = error.filename or into
@@ -101,17 +103,12 @@ class _Search:
     def __init__(self, top: Path | None, scratch: Path, also: Path | None) -> None:
         self._top = top
         self._scratch = scratch
+        self._also = also
+        self._listed: Mapping[str, str] = {}
         self._loose: dict[str, Path] = {}
         self._damaged: set[Path] = set()
         self._said: dict[str, str] = {}
         self._trouble = ""
-        if also is not None and also.is_dir():
-            self._listed = lineage.listing(also)
-            self._loose = {md5: also / name for name, md5 in self._listed.items()}
-        else:
-            self._listed = {}
-            if also is not None and also.exists():
-                self._loose = {lineage.data_version(also): also}
 
     def bring(self, version: str, content: Path, recorded: Path | None) -> bool:
         """Make the file or folder ``content``; tell whether all of it was found."""
@@ -124,6 +121,8 @@ class _Search:
             wanted = listed
             content.mkdir()
         missing = self._lay_out(wanted, content)
+        if missing and self._look_at_source():
+            missing = self._lay_out({n: m for n, m in wanted.items() if m in missing}, content)
         for remote, options in self._remotes.items() if missing else ():
             self._download(remote, options, [(md5, md5) for md5 in missing])
             missing = self._lay_out({n: m for n, m in wanted.items() if m in missing}, content)
@@ -132,27 +131,32 @@ class _Search:
         return not missing
 
     def told(self, root: Path) -> str:
-        """Say where it was looked for, in sentences."""
+        """Say where it was looked for, and what would help."""
         if self._top is None:
-            where = f"{root} is in no DVC project, so there is neither cache nor remote."
-        else:
-            lost = f" ({len(self._damaged)} of its files are damaged)" if self._damaged else ""
-            places = [f"the cache {lineage.cache_folder(self._top)}{lost}"]
-            places += [f"{remote} ({why})" for remote, why in self._said.items()]
-            where = f"Looked in {'; '.join(places)}."
-        return f"{where} {self._trouble}".rstrip()
+            return f"{root} is in no DVC project, which would have a cache and remotes."
+        lost = len(self._damaged)
+        damage = f" (damaged files: {lost})" if lost else ""
+        places = [f"the cache {lineage.cache_folder(self._top)}{damage}"]
+        places += [f"{remote} ({why})" for remote, why in self._said.items()]
+        return (
+            f"not all of it is in {'; '.join(places)}. {self._trouble}".rstrip()
+            + " Run `dvc push` in a checkout that has it."
+        )
 
     def _listing(self, version: str, recorded: Path | None) -> Mapping[str, str] | None:
         """Find the files of a folder: by its own version, else as a part of what is tracked."""
-        if self._listed and lineage.folder_version(self._listed) == version:
-            return self._listed
         found = self._read_listing(version)
         if found is not None:
             return found
+        if self._look_at_source() and lineage.folder_version(self._listed) == version:
+            return self._listed
         whole, inside = version, "."
         pointer = lineage.tracked_version(recorded) if recorded is not None else None
         if recorded is not None and pointer is not None and pointer.tracked != recorded:
-            whole, inside = pointer.version, recorded.relative_to(pointer.tracked).as_posix()
+            whole, inside = (
+                pointer.version or version,
+                recorded.relative_to(pointer.tracked).as_posix(),
+            )
             found = pointer.listing or self._read_listing(whole)
         for remote, options in self._remotes.items() if found is None else ():
             self._download(remote, options, [(whole, inside)])
@@ -161,14 +165,28 @@ class _Search:
                 break
         return None if found is None else _checked(lineage.part_of(found, inside), version)
 
+    def _look_at_source(self) -> bool:
+        """Compute what the given file or folder has, which may take a while; tell whether any."""
+        also, self._also = self._also, None
+        if also is not None and also.is_dir():
+            self._listed = lineage.listing(also)
+            self._loose = {md5: also / name for name, md5 in self._listed.items()}
+        elif also is not None and also.exists():
+            self._loose = {lineage.data_version(also): also}
+        return bool(self._loose)
+
     def _read_listing(self, version: str) -> Mapping[str, str] | None:
         for place in self._places(version):
-            with suppress(OSError, ValueError, TypeError, KeyError):
+            if not place.is_file():
+                continue
+            try:
                 entries = json.loads(place.read_bytes())
                 found = {str(each["relpath"]): str(each["md5"]) for each in entries}
-                if lineage.folder_version(found) == version:
-                    return _checked(found, version)
-                self._damaged.add(place)
+            except (ValueError, TypeError, KeyError):
+                found = {}
+            if lineage.folder_version(found) == version:
+                return _checked(found, version)
+            self._damaged.add(place)
         return None
 
     def _places(self, md5: str) -> Iterator[Path]:
@@ -225,7 +243,7 @@ class _Search:
                 options.setdefault(found[1], {})[found[2]] = found[3]
         remotes = {name: options[name] for name in options if "url" in options[name]}
         if not remotes:
-            self._trouble = "No remote is configured."
+            self._trouble = "No remote is configured (`dvc remote add`)."
         self._configure(remotes)
         return dict(sorted(remotes.items(), key=lambda each: each[0] != default))
 
@@ -261,7 +279,7 @@ class _Search:
             self._scratch, "fetch", "--remote", remote, "--", *(targets or [pointer.name])
         )
         if done is not None:
-            self._said[told] = _reason(done)
+            self._said[told] = _reason(done, options["url"])
 
     def _dvc(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
         """Run DVC; None where it isn't installed."""
@@ -299,11 +317,30 @@ def _checked(listed: Mapping[str, str], version: str) -> Mapping[str, str] | Non
     return listed if lineage.folder_version(listed) == version else None
 
 
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Say in DVC's words why not all was there."""
+def _reason(done: subprocess.CompletedProcess[str], url: str) -> str:
+    """Say why not all was there: in DVC's words, where it has some."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    told = _masked(lines[0].removeprefix("ERROR: ") if lines else "has not all of it")
+    told = _masked(lines[0].removeprefix("ERROR: ")) if lines else _knock(url)
+    told = told or "it lacks a file"
     return told if len(told) <= _WORDS else f"{told[: _WORDS - 3]}..."
+
+
+def _knock(url: str) -> str:
+    """Say why a web server doesn't answer, since to DVC it is one that lacks all files."""
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in ("http", "https"):
+        return ""
+    host, slash, path = rest.partition("/")
+    request = urllib.request.Request(
+        f"{scheme}://{host.rpartition('@')[2]}{slash}{path}", method="HEAD"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_PATIENCE):
+            return ""
+    except urllib.error.HTTPError:  # it answers, if only that there is no such page
+        return ""
+    except (OSError, ValueError, HTTPException) as error:
+        return f"no answer: {getattr(error, 'reason', error)}"
 
 
 def _quoted(value: str) -> str:
