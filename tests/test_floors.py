@@ -10,13 +10,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "ratchet"
 
 FLOORS = (
     {"errors", "hooked"},
-    {"expressions", "files", "folds", "problem", "sources"},
+    {"exact", "expressions", "files", "folds", "problem", "sources"},
     {"lineage", "metrics", "schema", "settings"},
     {"features", "profile", "project", "splits", "table", "taxi"},
     {"backends", "ensemble", "gates", "leakage"},
     {"evaluation", "figures", "likeness", "model"},
     {"behaviour", "cost", "search", "slices"},
-    {"bench", "journal", "progress"},
+    {"bench", "course", "journal", "progress"},
     {"datastore", "model_trainer", "trainer"},
     {"dvc_source", "scratch"},
     {"clusters", "tracking"},

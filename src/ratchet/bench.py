@@ -4,16 +4,17 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from ratchet import backends, metrics
-from ratchet.backends import Backend, Family, Fitted, Params, Request, Rows, Task
+from ratchet.backends import Backend, Family, Fitted, Looks, Params, Request, Rows, Task
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.folds import Fold
 from ratchet.metrics import Metric
@@ -44,6 +45,16 @@ class Answer:
     """The model of each fold; empty when they were let go."""
 
 
+@dataclass(frozen=True)
+class Refit:
+    """What became of fitting a candidate on all rows."""
+
+    part: Part | None
+    """The model; None when there was no time for it."""
+    cut: int | None = None
+    """The look at the clock at which its time was up; None where it never was."""
+
+
 @dataclass
 class Bench:
     """The rows of one search, prepared once for each kind of preparation and fold."""
@@ -60,6 +71,8 @@ class Bench:
     """Which rows candidates are fitted on and scored on."""
     beside: int = 1
     """Trials that are made at the same time."""
+    threads: int = 0
+    """Threads that all fits have together; 0 takes those of the settings, or a thread a core."""
     answers: dict[str, Answer] = field(default_factory=dict)
     """What each candidate said, by its key."""
 
@@ -73,7 +86,7 @@ class Bench:
             len(self.schema.columns),
             len(self.schema.classes),
         )
-        self.threads = self.settings.train.threads or usable_cores()
+        self.threads = self.threads or self.settings.train.threads or usable_cores()
         self._weights = self._class_weights()
         self._prepared: dict[tuple[Preparation, int, float], tuple[Any, Matrix, Any]] = {}
         self._whole: dict[Preparation, tuple[Any, Matrix]] = {}
@@ -91,15 +104,27 @@ class Bench:
         offered = self.backend(candidate.backend).families(self.task)
         return next(family for family in offered if family.name == candidate.family)
 
-    def evaluate(self, candidate: Candidate, deadline: float | None) -> Scored:
+    def evaluate(
+        self, candidate: Candidate, deadline: float | None, cuts: Sequence[int | None] = ()
+    ) -> Scored:
         """Fit a candidate on each fold and score what it says about the valid rows.
 
         Folds are fitted beside each other, with one thread each: on few rows
         that is twice as fast as several threads in one fit.
+
+        Parameters
+        ----------
+        candidate : Candidate
+            What to fit.
+        deadline : float, optional
+            Time of ``time.monotonic()`` at which to be done.
+        cuts : sequence
+            For each fold, the look at the clock at which the time of an earlier
+            fit was up, to end this one there.
         """
         known = self._scores.get(candidate.key)
         if known is None:
-            known = self._scores[candidate.key] = self._evaluate(candidate, deadline)
+            known = self._scores[candidate.key] = self._evaluate(candidate, deadline, cuts)
         return known
 
     def prepare(self, family: Family, share: float = 1.0) -> None:
@@ -116,12 +141,12 @@ class Bench:
         threshold = self._threshold(raw)
         return self._score(self.y_scored, raw, threshold), threshold
 
-    def forget_models(self, keep: Sequence[TrialResult]) -> None:
-        """Let go of the models of all trials but some, not of what they said."""
-        kept = {trial.candidate.key for trial in keep}
-        for key, answer in self.answers.items():
-            if key not in kept and answer.parts:
-                self.answers[key] = replace(answer, parts=())
+    def forget_models(self, trials: Sequence[TrialResult]) -> None:
+        """Let go of the models of trials that have ended, not of what they said."""
+        for trial in trials:
+            answer = self.answers.get(trial.candidate.key)
+            if answer is not None and answer.parts:
+                self.answers[trial.candidate.key] = replace(answer, parts=())
 
     def remember(self, kept: Sequence[tuple[TrialResult, np.ndarray | None]]) -> None:
         """Take in what candidates of an interrupted search said; their models are gone."""
@@ -150,19 +175,36 @@ class Bench:
         return n_bytes * len(self.rows) / fold / SAVED_PER_SECOND
 
     def refit(
-        self, trials: Sequence[TrialResult], deadline: float | None = None
-    ) -> tuple[Part | None, ...]:
-        """Fit candidates on all rows; None for each that can't be done before the deadline.
+        self,
+        trials: Sequence[TrialResult],
+        deadline: float | None = None,
+        *,
+        late: Collection[str] = (),
+        cuts: Mapping[str, int | None] = MappingProxyType({}),
+    ) -> tuple[Refit, ...]:
+        """Fit candidates on all rows, as far as that can be done before the deadline.
 
         Where candidates were fitted beside each other on folds, they are so
         here too.
+
+        Parameters
+        ----------
+        trials : sequence of TrialResult
+            What to fit, with what early stopping has found.
+        deadline : float, optional
+            Time of ``time.monotonic()`` at which to be done.
+        late : collection of str
+            Keys of candidates for which there is no time, in a replay.
+        cuts : mapping
+            The look at the clock at which the time of a fit is up, in a
+            replay, by the key of its candidate.
         """
         workers = min(len(trials), self.threads if len(self.plan) > 1 else self.beside)
 
-        def one(trial: TrialResult) -> Part | None:
+        def one(trial: TrialResult) -> Refit:
             left = math.inf if deadline is None else deadline - time.monotonic()
-            if self.refit_seconds(trial) > left:
-                return None
+            if trial.candidate.key in late or self.refit_seconds(trial) > left:
+                return Refit(None)
             family = self.family(trial.candidate)
             found = trial.refit_params or trial.candidate.params
             candidate = replace(trial.candidate, params=self._scaled(found, family), share=1.0)
@@ -170,8 +212,11 @@ class Bench:
                 transformer, X = self._all_rows(family.preparation)
             rows = Rows(X.values, self.y, self._weights)
             threads = max(1, self.threads // workers)
-            fitted = self._fit(candidate, rows, None, X.categorical, deadline, threads)
-            return None if fitted.cut_short else Part(transformer, fitted.estimator, 1.0)
+            looks = Looks(cuts.get(trial.candidate.key))
+            fitted = self._fit(candidate, rows, None, X.categorical, deadline, threads, looks)
+            if fitted.cut_short:
+                return Refit(None, looks.up_at)
+            return Refit(Part(transformer, fitted.estimator, 1.0), looks.up_at)
 
         return tuple(self._beside(workers, one, trials))
 
@@ -189,7 +234,9 @@ class Bench:
         rows = self._sample(np.arange(len(self.rows)))
         return self._score(self.y[rows], model_says(self.rows.iloc[rows]), threshold)
 
-    def _evaluate(self, candidate: Candidate, deadline: float | None) -> Scored:
+    def _evaluate(
+        self, candidate: Candidate, deadline: float | None, cuts: Sequence[int | None]
+    ) -> Scored:
         family = self.family(candidate)
         n_folds = len(self.plan)
         # A holdout's trials are made beside each other, the folds of a trial are otherwise.
@@ -203,7 +250,10 @@ class Bench:
                 # Folds that wait for their turn get as much time as those before them.
                 turns = math.ceil(n_folds / workers)
                 until = begun + (deadline - begun) * (place // workers + 1) / turns
-            return self._fit_fold(candidate, family, place, until, max(1, threads // workers))
+            looks = Looks(cuts[place] if cuts else None)
+            return self._fit_fold(
+                candidate, family, place, until, max(1, threads // workers), looks
+            )
 
         self.prepare(family, candidate.share)
         results = self._beside(workers, one, range(n_folds))
@@ -218,6 +268,7 @@ class Bench:
             params=_merged([result.fitted.params for result in results], family),
             curve=results[0].fitted.curve,
             cut_short=any(result.fitted.cut_short for result in results),
+            cuts=tuple(result.cut for result in results),
         )
 
     def _beside(
@@ -242,6 +293,7 @@ class Bench:
         place: int,
         deadline: float | None,
         threads: int,
+        looks: Looks,
     ) -> "_FoldResult":
         fold = self.plan[place]
         transformer, train, valid = self._matrices(family.preparation, place, candidate.share)
@@ -255,6 +307,7 @@ class Bench:
             train.categorical,
             deadline,
             threads,
+            looks,
         )
         seen = self._sample(np.arange(len(rows)))
         n_classes = self.task.n_classes
@@ -264,6 +317,7 @@ class Bench:
             Part(transformer, fitted.estimator, 1.0),
             raw_answer(fitted.estimator, valid, n_classes),
             lambda threshold: self._score(self.y[rows[seen]], said, threshold),
+            looks.up_at,
         )
 
     def _fit(
@@ -274,6 +328,7 @@ class Bench:
         categorical: np.ndarray,
         deadline: float | None,
         threads: int,
+        looks: Looks,
     ) -> Fitted:
         return self.backend(candidate.backend).fit(
             Request(
@@ -290,6 +345,7 @@ class Bench:
                 deadline=deadline,
                 gpu=self.settings.train.device is not Device.CPU,
                 interrupted=self.interrupted,
+                looks=looks,
             )
         )
 
@@ -384,6 +440,7 @@ class _FoldResult:
     part: Part
     raw: np.ndarray
     train_score: Callable[[float | None], float]
+    cut: int | None
 
 
 def _merged(found: Sequence[Params], family: Family) -> Mapping[str, Any]:

@@ -67,13 +67,23 @@ def prepare(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None
 
 
 @app.command()
-def train(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
+def train(
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            help="Make the search of this search.json again, whatever the clock says.",
+            metavar="FILE",
+        ),
+    ] = None,
+) -> None:
     """Search for the best model on the prepared rows."""
     project = _project(params, set_)
     from ratchet.steps import train as step
 
     with _progress(project) as progress:
-        step.run(project, progress.on_trial, progress.on_phase)
+        step.run(project, progress.on_trial, progress.on_phase, replay=replay)
 
 
 @app.command()

@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from ratchet import backends, metrics
-from ratchet.backends import Backend, Family, Fitted, Request, Rows
+from ratchet.backends import Backend, Family, Fitted, Looks, Request, Rows, blas
 from ratchet.bench import usable_cores
+from ratchet.course import Chosen, Course, Made
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.metrics import Metric, Predictions
 from ratchet.model import ASSEMBLY_TYPES, PACKAGES, assemble
 from ratchet.schema import Kind, Schema
-from ratchet.search import Budget, Candidate, Scored, TrialResult, search
+from ratchet.search import Budget, Candidate, Scored, TrialResult, again, search
 from ratchet.settings import Settings, SplitMethod
 from ratchet.trainer import (
     REFIT,
@@ -30,6 +31,8 @@ from ratchet.trainer import (
     Member,
     Training,
     best,
+    check_offered,
+    doubts_of,
     metric_of,
     ranked,
     shelf_for,
@@ -189,6 +192,7 @@ def agreement(labelings: Sequence[np.ndarray]) -> float:
     return float(np.mean(pairs)) if pairs else math.nan
 
 
+@blas.ONE_THREAD
 def train(
     train_rows: pd.DataFrame,
     valid_rows: pd.DataFrame,
@@ -199,6 +203,7 @@ def train(
     *,
     deadline: float | None = None,
     journal: Journal | None = None,
+    replay: Course | None = None,
 ) -> Training:
     """Search for a clustering of ``train_rows`` that suits ``valid_rows``, and fit it on both.
 
@@ -220,28 +225,44 @@ def train(
         ``train.search.budget_seconds`` from now.
     journal : Journal, optional
         Keeps trials, and has those of an interrupted search.
+    replay : Course, optional
+        A search of the same rows and settings to make again: whatever a clock
+        decided in it is taken from there, and no clock is looked at.
 
     Raises
     ------
     SettingsError
         If the metric or a family does not fit a clustering.
     RatchetError
-        If every trial failed.
+        If every trial failed, or a replay needs a family that is not offered.
     """
     started = time.monotonic()
     backends.load(settings.train.plugins)
     metric = metric_of(schema, settings)
     shelf = shelf_for(task_of(schema, len(train_rows)), settings)
     seconds = settings.train.search.budget_seconds
-    if deadline is not None:
+    if replay is not None:
+        seconds = deadline = None
+    elif deadline is not None:
         seconds = max(deadline - started, 0.0)
     elif seconds is not None:
         deadline = started + seconds
-    bench = _Bench(train_rows, valid_rows, schema, settings, metric)
-    trials = _search(bench, shelf, seconds, on_trial, journal)
+    threads = replay.threads if replay else settings.train.threads or usable_cores()
+    bench = _Bench(train_rows, valid_rows, schema, settings, metric, threads)
+    if replay is None:
+        trials = _search(bench, shelf, seconds, on_trial, journal)
+    else:
+        check_offered(shelf, replay)
+        trials = again(
+            replay.trials,
+            lambda trial: bench.evaluate(trial.candidate, None, trial.cuts),
+            metric.loss,
+            on_trial,
+        )
     leader = best(trials, metric)
     on_phase(STABILITY)
-    stability = bench.stability(leader.candidate, deadline)
+    most = replay.stability_fits if replay else None
+    stability, stability_fits = bench.stability(leader.candidate, deadline, most)
     on_phase(REFIT)
     backend = bench.backend(leader.candidate)
     rows = pd.concat([train_rows, valid_rows], ignore_index=True)
@@ -266,6 +287,17 @@ def train(
         n_rows=n_rows,
         n_folds=1,
         seconds=time.monotonic() - started,
+        course=Course(
+            n_folds=1,
+            threads=threads,
+            beside=1,
+            trials=trials,
+            chosen=(Chosen(leader.number, 1.0, Made.REFIT),),
+            stability_fits=stability_fits,
+            doubts=doubts_of(
+                [(each, family.name) for each, family in shelf], trials, threads, gpu=False
+            ),
+        ),
         more={
             "valid/stability": stability,
             **Sizes.of(bench.answers[leader.candidate.key]).flat("valid"),
@@ -322,6 +354,7 @@ class _Bench:
     schema: Schema
     settings: Settings
     metric: Metric
+    threads: int = 1
     answers: dict[str, np.ndarray] = field(default_factory=dict)
     """Labels that each candidate gave to the valid rows that are judged, by its key."""
 
@@ -341,10 +374,23 @@ class _Bench:
         name = candidate.backend
         return backends.get(name, self.settings.train.backends.get(name))
 
-    def evaluate(self, candidate: Candidate, deadline: float | None) -> Scored:
-        """Cluster the training rows, and score how the valid ones are put into the clusters."""
+    def evaluate(
+        self, candidate: Candidate, deadline: float | None, cuts: Sequence[int | None] = ()
+    ) -> Scored:
+        """Cluster the training rows, and score how the valid ones are put into the clusters.
+
+        Parameters
+        ----------
+        candidate : Candidate
+            What to fit.
+        deadline : float, optional
+            Time of ``time.monotonic()`` at which to be done.
+        cuts : sequence
+            The look at the clock at which the time of an earlier fit was up.
+        """
         train, valid = self._matrices(candidate)
-        fitted = self._fit(candidate, train, self.settings.seed, deadline)
+        looks = Looks(cuts[0] if cuts else None)
+        fitted = self._fit(candidate, train, self.settings.seed, deadline, looks)
         labels = _labels(fitted.estimator, valid)
         if len(np.unique(labels[labels >= 0])) < 2:
             raise ValueError("the validation rows are all in one cluster, or in none")
@@ -355,14 +401,23 @@ class _Bench:
             train_score=metrics.score(self.metric, self.train_space, Predictions(seen)),
             params=fitted.params,
             cut_short=fitted.cut_short,
+            cuts=(looks.up_at,),
         )
 
-    def stability(self, candidate: Candidate, deadline: float | None) -> float:
+    def stability(
+        self, candidate: Candidate, deadline: float | None, most: int | None = None
+    ) -> tuple[float, int]:
         """Tell how alike the clusters are that are found in other samples of the rows.
 
         Each fit has ``STABILITY_SHARE`` of the training rows, and a seed of
         its own; all say where the same valid rows belong. Where the time ends,
-        fewer are compared, but two at least.
+        fewer are compared, but two at least; in a replay as many as there were,
+        ``most``.
+
+        Returns
+        -------
+        float, int
+            The agreement, and how many fits there were.
 
         References
         ----------
@@ -373,7 +428,7 @@ class _Bench:
         train, valid = self._matrices(candidate)
         n = train.values.shape[0]
         labelings: list[np.ndarray] = []
-        for number in range(STABILITY_FITS):
+        for number in range(most or STABILITY_FITS):
             begun = time.monotonic()
             seed = (self.settings.seed + 1 + number) % 2**32
             rows = _drawn(n, max(2, round(STABILITY_SHARE * n)), seed)
@@ -387,7 +442,7 @@ class _Bench:
             # One more fit, and the last one on all rows.
             if number and deadline is not None and time.monotonic() + 3 * took > deadline:
                 break
-        return agreement(labelings)
+        return agreement(labelings), len(labelings)
 
     def leader(self, candidate: Candidate, rows: pd.DataFrame) -> tuple[Any, int]:
         """Fit the leader on all rows, and say how many these were."""
@@ -405,7 +460,14 @@ class _Bench:
         fitted = self._fit(candidate, prepared, self.settings.seed, None)
         return assemble(transformer, fitted.estimator, self.schema, None)
 
-    def _fit(self, candidate: Candidate, X: Matrix, seed: int, deadline: float | None) -> Fitted:
+    def _fit(
+        self,
+        candidate: Candidate,
+        X: Matrix,
+        seed: int,
+        deadline: float | None,
+        looks: Looks | None = None,
+    ) -> Fitted:
         n = X.values.shape[0]
         return self.backend(candidate).fit(
             Request(
@@ -417,9 +479,10 @@ class _Bench:
                 valid=None,
                 categorical=X.categorical,
                 metric=self.metric.name,
-                threads=self.settings.train.threads or usable_cores(),
+                threads=self.threads,
                 seed=seed,
                 deadline=deadline,
+                looks=looks or Looks(),
             )
         )
 

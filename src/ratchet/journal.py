@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ratchet import exact
+from ratchet.errors import RatchetError
 from ratchet.search import Candidate, TrialResult
 
 
@@ -52,7 +55,7 @@ class Journal:
             fresh = path.with_suffix(".part.npy")
             np.save(fresh, answer, allow_pickle=False)
             fresh.replace(path)
-        line = json.dumps(asdict(trial), default=repr)
+        line = json.dumps(_packed(trial), default=repr)
         self._end_last_line()
         with self._lines.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
@@ -66,16 +69,9 @@ class Journal:
             return
         for line in self._lines.read_text(encoding="utf-8").splitlines():
             try:
-                value = json.loads(line)
-            except ValueError:
+                trial = _unpacked(json.loads(line))
+            except (ValueError, RatchetError):  # cut off, or of a value that can't be written down
                 continue
-            trial = TrialResult(
-                **{
-                    **value,
-                    "candidate": Candidate(**value["candidate"]),
-                    "curve": tuple(value["curve"]),
-                }
-            )
             path = self._answer(trial.candidate)
             if trial.error:
                 yield trial, None
@@ -96,3 +92,27 @@ class Journal:
 
     def _answer(self, candidate: Candidate) -> Path:
         return self.folder / f"{candidate.key}.npy"
+
+
+def _packed(trial: TrialResult) -> dict[str, Any]:
+    value = asdict(trial)
+    value["candidate"]["params"] = exact.pack_all(trial.candidate.params)
+    if trial.refit_params is not None:
+        value["refit_params"] = exact.pack_all(trial.refit_params)
+    return value
+
+
+def _unpacked(value: dict[str, Any]) -> TrialResult:
+    candidate, found = value["candidate"], value["refit_params"]
+    return TrialResult(
+        **{
+            **value,
+            "candidate": Candidate(
+                **{**candidate, "params": exact.unpack_all(candidate["params"])}
+            ),
+            "refit_params": None if found is None else exact.unpack_all(found),
+            "curve": tuple(value["curve"]),
+            # A journal of before there were any has none.
+            "cuts": tuple(value.get("cuts", ())),
+        }
+    )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -78,6 +79,8 @@ class Scored:
     """Loss after each round, as far as the library tells."""
     cut_short: bool = False
     """Whether the deadline ended a fit before it was done."""
+    cuts: tuple[int | None, ...] = ()
+    """For each fit, the look at the clock at which its time was up; None where it never was."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ class TrialResult:
     """Whether the deadline ended a fit before it was done."""
     resumed: bool = False
     """Whether it was made by an earlier run that was interrupted."""
+    cuts: tuple[int | None, ...] = ()
+    """For each fit, the look at the clock at which its time was up; None where it never was."""
 
 
 @dataclass(frozen=True)
@@ -278,8 +283,7 @@ class _Search:
 
     def _add(self, result: TrialResult) -> None:
         candidate = result.candidate
-        before = min((self._loss(r) for r in self._results), default=math.inf)
-        result = replace(result, number=len(self._results), leads=bool(self._loss(result) < before))
+        result = _placed(result, self._results, self._score_loss)
         self._results.append(result)
         proposer = self._proposers.get(candidate.family)
         if proposer and candidate.share == self._budget.rungs[0]:
@@ -287,7 +291,7 @@ class _Search:
         self._on_trial(result)
 
     def _loss(self, result: TrialResult) -> float:
-        return math.inf if result.error else self._score_loss(result.score)
+        return _loss_of(result, self._score_loss)
 
     def _is_over(self) -> bool:
         deadline = self._deadline()
@@ -401,33 +405,119 @@ class _Search:
         return max(last, since, gap * spent / gained if gap > 0 else 0.0), best
 
     def _try(self, candidate: Candidate) -> TrialResult:
-        begun = time.monotonic()
         deadline = self._deadline()
         if deadline is not None and self._budget.seconds is not None:
-            deadline = min(deadline, begun + self._budget.share_of_one * self._budget.seconds)
-        error: str | None = None
-        scored = Scored(math.nan, math.nan)
-        try:
-            scored = self._evaluate(candidate, deadline)
-        except Exception as failure:  # any estimator may fail in any way
-            error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
-        else:
-            if not math.isfinite(scored.score):
-                error = f"the score is {scored.score}"
-        now = time.monotonic()
-        return TrialResult(
-            number=0,
-            candidate=candidate,
-            score=math.nan if error else scored.score,
-            train_score=math.nan if error else scored.train_score,
-            seconds=now - begun,
-            elapsed=now - self._started,
-            error=error,
-            threshold=None if error else scored.threshold,
-            refit_params=None if error else dict(scored.params),
-            curve=scored.curve,
-            cut_short=scored.cut_short,
-        )
+            share = self._budget.share_of_one * self._budget.seconds
+            deadline = min(deadline, time.monotonic() + share)
+        return _attempt(candidate, lambda: self._evaluate(candidate, deadline), self._started)
+
+
+def again(
+    trials: Sequence[TrialResult],
+    evaluate: Callable[[TrialResult], Scored],
+    loss: Callable[[float], float],
+    on_trial: Callable[[TrialResult], None] = lambda _: None,
+    *,
+    beside: int = 1,
+    interrupt: Callable[[], None] = lambda: None,
+) -> tuple[TrialResult, ...]:
+    """Try the candidates of an earlier search once more, whatever a clock says.
+
+    Parameters
+    ----------
+    trials : sequence of TrialResult
+        What was tried, in the order in which it ended. One that failed is
+        taken as it is: no model came of it, and what failed for want of memory
+        might succeed today.
+    evaluate : callable
+        Fits and scores the candidate of a trial, ending where that one ended.
+    loss : callable
+        Turns a score into a number to minimise.
+    on_trial : callable
+        Is told of every trial in their order.
+    beside : int
+        Trials that are made at the same time.
+    interrupt : callable
+        Tells trials that are under way that nobody waits for them any more.
+
+    Returns
+    -------
+    tuple of TrialResult
+        In the same order, numbered anew.
+    """
+    started = time.monotonic()
+    results: list[TrialResult] = []
+
+    def one(trial: TrialResult) -> TrialResult:
+        if trial.error:
+            return replace(trial, seconds=0.0, elapsed=time.monotonic() - started)
+        return _attempt(trial.candidate, lambda: evaluate(trial), started)
+
+    def add(result: TrialResult) -> None:
+        results.append(_placed(result, results, loss))
+        on_trial(results[-1])
+
+    if beside == 1:
+        for trial in trials:
+            add(one(trial))
+        return tuple(results)
+    pool = ThreadPoolExecutor(beside, thread_name_prefix="trial")
+    try:
+        running: deque[Future[TrialResult]] = deque()
+        for trial in trials:
+            # A slow one must not have the models of all others wait for it in memory.
+            if len(running) > 2 * beside:
+                add(running.popleft().result())
+            running.append(pool.submit(one, trial))
+        for future in running:
+            add(future.result())
+    except BaseException:
+        interrupt()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return tuple(results)
+
+
+def _attempt(candidate: Candidate, evaluate: Callable[[], Scored], started: float) -> TrialResult:
+    """Score a candidate, or keep the reason why that failed."""
+    begun = time.monotonic()
+    error: str | None = None
+    scored = Scored(math.nan, math.nan)
+    try:
+        scored = evaluate()
+    except Exception as failure:  # any estimator may fail in any way
+        error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
+    else:
+        if not math.isfinite(scored.score):
+            error = f"the score is {scored.score}"
+    now = time.monotonic()
+    return TrialResult(
+        number=0,
+        candidate=candidate,
+        score=math.nan if error else scored.score,
+        train_score=math.nan if error else scored.train_score,
+        seconds=now - begun,
+        elapsed=now - started,
+        error=error,
+        threshold=None if error else scored.threshold,
+        refit_params=None if error else dict(scored.params),
+        curve=scored.curve,
+        cut_short=scored.cut_short,
+        cuts=scored.cuts,
+    )
+
+
+def _placed(
+    result: TrialResult, before: Sequence[TrialResult], loss: Callable[[float], float]
+) -> TrialResult:
+    """Give a trial that has ended its number, and say whether it leads."""
+    least = min((_loss_of(each, loss) for each in before), default=math.inf)
+    return replace(result, number=len(before), leads=bool(_loss_of(result, loss) < least))
+
+
+def _loss_of(result: TrialResult, loss: Callable[[float], float]) -> float:
+    return math.inf if result.error else loss(result.score)
 
 
 class _Proposer:

@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 
 from ratchet import backends, ensemble, folds, metrics
-from ratchet.backends import Backend, Family, Task
+from ratchet.backends import Backend, Family, Task, blas
 from ratchet.bench import Bench
+from ratchet.course import Chosen, Course, Made
 from ratchet.errors import RatchetError, SettingsError
 from ratchet.features import Preparation, as_features, preparation
 from ratchet.folds import Fold
 from ratchet.metrics import Metric
 from ratchet.model import ASSEMBLY_TYPES, PACKAGES, Calibration, Part, combine, predict
 from ratchet.schema import Schema
-from ratchet.search import Budget, Candidate, TrialResult, search
-from ratchet.settings import Ensemble, Settings, SplitMethod, Validation
+from ratchet.search import Budget, Candidate, TrialResult, again, search
+from ratchet.settings import Device, Ensemble, Settings, SplitMethod, Validation
 from ratchet.table import encode_target
 
 ENSEMBLE = "ensemble"
@@ -102,6 +103,8 @@ class Training:
     """Fits of a trial; 1 for a holdout."""
     seconds: float
     """Wall-clock time of search, ensemble and refit."""
+    course: Course
+    """All that a clock decided, for a replay."""
     more: Mapping[str, float] = field(default_factory=dict)
     """More numbers about the leader, by the names that its run gives them."""
 
@@ -121,6 +124,7 @@ class Journal(Protocol):
         """Keep a trial that has just ended."""
 
 
+@blas.ONE_THREAD
 def train(
     train_rows: pd.DataFrame,
     valid_rows: pd.DataFrame,
@@ -132,6 +136,7 @@ def train(
     groups: np.ndarray | None = None,
     deadline: float | None = None,
     journal: Journal | None = None,
+    replay: Course | None = None,
 ) -> Training:
     """Search, let the best candidates answer together, and fit them on all rows.
 
@@ -154,13 +159,16 @@ def train(
         ``train.search.budget_seconds`` from now.
     journal : Journal, optional
         Keeps trials, and has those of an interrupted search.
+    replay : Course, optional
+        A search of the same rows and settings to make again: whatever a clock
+        decided in it is taken from there, and no clock is looked at.
 
     Raises
     ------
     SettingsError
         If the metric or a family does not fit the problem.
     RatchetError
-        If every trial failed.
+        If every trial failed, or a replay needs a family that is not offered.
     """
     started = time.monotonic()
     backends.load(settings.train.plugins)
@@ -168,14 +176,21 @@ def train(
     rows = pd.concat([train_rows, valid_rows], ignore_index=True)
     shelf = shelf_for(task_of(schema, len(train_rows)), settings)
     seconds = settings.train.search.budget_seconds
-    if deadline is not None:
+    if replay is not None:
+        seconds = deadline = None
+    elif deadline is not None:
         seconds = max(deadline - started, 0.0)
     elif seconds is not None:
         deadline = started + seconds
-    bench = _bench(rows, len(train_rows), schema, settings, metric, groups, shelf, seconds)
-    kept = journal.trials() if journal else ()
-    bench.remember(kept)
-    trials = _search(bench, shelf, seconds, on_trial, journal, [trial for trial, _ in kept])
+    make = _Plans(rows, len(train_rows), schema, settings, metric, groups)
+    if replay is None:
+        kept = journal.trials() if journal else ()
+        bench = _bench(make, shelf, seconds, kept)
+        bench.remember(kept)
+        trials = _search(bench, shelf, seconds, on_trial, journal, [trial for trial, _ in kept])
+    else:
+        bench = make.again(replay)
+        trials = _replayed(bench, shelf, replay, on_trial)
     leader = best(trials, metric)
     baselines = [family.name for _, family in shelf if family.is_baseline]
     on_phase(ENSEMBLE)
@@ -183,7 +198,7 @@ def train(
     # What ignores the features would only draw the others' answers to the mean.
     chosen = _choose(bench, [t for t in done if t.candidate.family not in baselines] or done)
     on_phase(REFIT)
-    members, parts = _fitted(bench, chosen.members, deadline)
+    members, parts, made = _fitted(bench, chosen.members, deadline, replay)
     model = combine(parts, schema, chosen.threshold, chosen.calibration)
     used = [
         bench.backend(name) for name in dict.fromkeys(m.trial.candidate.backend for m in members)
@@ -207,6 +222,19 @@ def train(
         n_rows=len(rows),
         n_folds=len(bench.plan),
         seconds=time.monotonic() - started,
+        course=Course(
+            n_folds=len(bench.plan),
+            threads=bench.threads,
+            beside=bench.beside,
+            trials=trials,
+            chosen=made,
+            doubts=doubts_of(
+                [(backend, family.name) for backend, family in shelf],
+                trials,
+                bench.threads,
+                gpu=settings.train.device is not Device.CPU,
+            ),
+        ),
     )
 
 
@@ -283,61 +311,89 @@ def shelf_for(task: Task, settings: Settings) -> list[tuple[Backend, Family]]:
     return [(backend, family) for backend, family in offered if family.name in wanted]
 
 
+@dataclass(frozen=True)
+class _Plans:
+    """Makes benches of one set of rows: with the holdout, or with folds."""
+
+    rows: pd.DataFrame
+    n_train: int
+    schema: Schema
+    settings: Settings
+    metric: Metric
+    groups: np.ndarray | None
+
+    @property
+    def choice(self) -> Validation:
+        """What was asked for, as far as the split lets it."""
+        method = self.settings.split.method
+        # Rows of the future must not be fitted on, and unnamed groups can not be kept whole.
+        if method is SplitMethod.TIME or (method is SplitMethod.GROUP and self.groups is None):
+            return Validation.HOLDOUT
+        return self.settings.train.validation
+
+    def with_holdout(self) -> Bench:
+        return self._bench(folds.holdout(self.n_train, len(self.rows) - self.n_train))
+
+    def with_folds(self) -> Bench:
+        by_group = self.settings.split.method is SplitMethod.GROUP
+        schema = self.schema
+        labels = encode_target(self.rows[schema.target], schema) if schema.classes else None
+        return self._bench(
+            folds.deal(
+                len(self.rows),
+                self.settings.train.folds or folds.FOLDS,
+                self.settings.seed,
+                labels=labels,
+                groups=self.groups if by_group else None,
+                repeats=folds.REPEATS if len(self.rows) < folds.NOISY_ROWS else 1,
+            )
+        )
+
+    def again(self, course: Course) -> Bench:
+        """Give the bench of an earlier search of the same rows."""
+        bench = self.with_holdout() if course.n_folds == 1 else self.with_folds()
+        if len(bench.plan) != course.n_folds:
+            raise RatchetError(
+                f"The search can't be replayed: it had {course.n_folds} fits a trial, and these"
+                f" rows and settings give {len(bench.plan)}."
+            )
+        return replace(bench, threads=course.threads, beside=course.beside)
+
+    def _bench(self, plan: tuple[Fold, ...]) -> Bench:
+        return Bench(self.rows, self.schema, self.settings, self.metric, plan)
+
+
 def _bench(
-    rows: pd.DataFrame,
-    n_train: int,
-    schema: Schema,
-    settings: Settings,
-    metric: Metric,
-    groups: np.ndarray | None,
+    make: _Plans,
     shelf: Sequence[tuple[Backend, Family]],
     seconds: float | None,
+    kept: Sequence[tuple[TrialResult, np.ndarray | None]],
 ) -> Bench:
     """Decide between a holdout and folds by what folds would cost."""
-    holdout = folds.holdout(n_train, len(rows) - n_train)
-
-    def bench(plan: tuple[Fold, ...]) -> Bench:
-        return Bench(rows, schema, settings, metric, plan)
-
-    choice = settings.train.validation
-    by_group = settings.split.method is SplitMethod.GROUP
-    # Rows of the future must not be fitted on, and unnamed groups can not be kept whole.
-    if settings.split.method is SplitMethod.TIME or (by_group and groups is None):
-        choice = Validation.HOLDOUT
 
     def alone() -> Bench:
-        made = bench(holdout)
+        made = make.with_holdout()
         # With a budget of trials nothing may depend on which one ends first, and boosting many
         # rows gains from threads of its own.
         if seconds is not None and made.task.n_rows < ROWS_FOR_SAMPLES:
             made.beside = made.threads
         return made
 
-    if choice is Validation.HOLDOUT:
+    if make.choice is Validation.HOLDOUT:
         return alone()
-    plan = _folds(rows, schema, settings, groups if by_group else None)
-    if choice is Validation.FOLDS:
-        return bench(plan)
+    if make.choice is Validation.FOLDS:
+        return make.with_folds()
     if seconds is None:
-        return bench(plan) if len(rows) <= ROWS_FOR_FOLDS else alone()
-    first = alone()
+        return make.with_folds() if len(make.rows) <= ROWS_FOR_FOLDS else alone()
+    first, dealt = alone(), make.with_folds()
+    # An interrupted search has decided it: scores of other rows could not be compared.
+    scored = {len(raw) for _, raw in kept if raw is not None}
+    for each in (first, dealt):
+        if scored == {len(each.scored)}:
+            return each
     cost = _cost_of_a_fit(first, shelf, SHARE_OF_ONE * seconds)
-    turns = math.ceil(len(plan) / min(first.threads, len(plan)))
-    return bench(plan) if turns * cost <= SHARE_FOR_FOLDS * seconds else first
-
-
-def _folds(
-    rows: pd.DataFrame, schema: Schema, settings: Settings, groups: np.ndarray | None
-) -> tuple[Fold, ...]:
-    labels = encode_target(rows[schema.target], schema) if schema.classes else None
-    return folds.deal(
-        len(rows),
-        settings.train.folds or folds.FOLDS,
-        settings.seed,
-        labels=labels,
-        groups=groups,
-        repeats=folds.REPEATS if len(rows) < folds.NOISY_ROWS else 1,
-    )
+    turns = math.ceil(len(dealt.plan) / min(first.threads, len(dealt.plan)))
+    return dealt if turns * cost <= SHARE_FOR_FOLDS * seconds else first
 
 
 def _cost_of_a_fit(bench: Bench, shelf: Sequence[tuple[Backend, Family]], most: float) -> float:
@@ -379,7 +435,7 @@ def _search(
             answer = bench.answers.get(trial.candidate.key)
             journal.keep(trial, None if answer is None else answer.raw)
         trials.append(trial)
-        bench.forget_models(ranked(trials, bench.metric)[:POOL])
+        _forget_models(bench, trials)
         on_trial(trial)
 
     alone = settings.train.ensemble is Ensemble.NONE
@@ -412,6 +468,97 @@ def _search(
         ended,
         earlier,
     )
+
+
+def _replayed(
+    bench: Bench,
+    shelf: Sequence[tuple[Backend, Family]],
+    course: Course,
+    on_trial: Callable[[TrialResult], None],
+) -> tuple[TrialResult, ...]:
+    """Try again what an earlier search has tried, and end each fit where it was ended then."""
+    check_offered(shelf, course)
+    trials: list[TrialResult] = []
+
+    def ended(trial: TrialResult) -> None:
+        trials.append(trial)
+        _forget_models(bench, trials)
+        on_trial(trial)
+
+    return again(
+        course.trials,
+        lambda trial: bench.evaluate(trial.candidate, None, trial.cuts),
+        bench.metric.loss,
+        ended,
+        beside=bench.beside,
+        interrupt=bench.interrupted.set,
+    )
+
+
+def check_offered(shelf: Sequence[tuple[Backend, Family]], course: Course) -> None:
+    """Refuse to replay a search of families that are not offered any more.
+
+    Raises
+    ------
+    RatchetError
+        If one is not, since a library is missing.
+    """
+    offered = {(backend.name, family.name) for backend, family in shelf}
+    lacking = dict.fromkeys(
+        trial.candidate.label
+        for trial in course.trials
+        if (trial.candidate.backend, trial.candidate.family) not in offered and not trial.error
+    )
+    if lacking:
+        raise RatchetError(
+            f"The search can't be replayed: it tried {', '.join(lacking)}, which"
+            f" {'is' if len(lacking) == 1 else 'are'} not offered here. Install what its run had:"
+            " see lineage/environment.txt among its artifacts."
+        )
+
+
+def _forget_models(bench: Bench, trials: Sequence[TrialResult]) -> None:
+    """Keep the models of those trials only that may become members."""
+    kept = {trial.candidate.key for trial in ranked(trials, bench.metric)[:POOL]}
+    bench.forget_models([trial for trial in trials if trial.candidate.key not in kept])
+
+
+def doubts_of(
+    used: Sequence[tuple[Backend, str]], trials: Sequence[TrialResult], threads: int, *, gpu: bool
+) -> dict[str, str]:
+    """Say why a replay of trials may differ, by what it is about.
+
+    Parameters
+    ----------
+    used : sequence of (Backend, str)
+        Backends with the families that were tried.
+    trials : sequence of TrialResult
+        All that was tried.
+    threads : int
+        Most threads that a fit got.
+    gpu : bool
+        Whether a graphics processor could be used.
+    """
+    doubts = {}
+    for backend, family in used:
+        of_family = [
+            trial
+            for trial in trials
+            if (trial.candidate.backend, trial.candidate.family) == (backend.name, family)
+            and not trial.error
+        ]
+        if not of_family:
+            continue
+        told = backend.doubt(family, threads=threads, gpu=gpu)
+        # It looked at the clock in another way than by asking whether it is out of time.
+        unknown = sum(
+            trial.cut_short and all(cut is None for cut in trial.cuts) for trial in of_family
+        )
+        if not told and unknown:
+            told = f"{unknown} of its fits ended by a clock of their own"
+        if told:
+            doubts[of_family[0].candidate.label] = told
+    return doubts
 
 
 def _rungs(n_rows: int) -> tuple[float, ...]:
@@ -494,8 +641,11 @@ def _calibration(bench: Bench, raw: np.ndarray) -> Calibration | None:
 
 
 def _fitted(
-    bench: Bench, chosen: Sequence[tuple[TrialResult, float]], deadline: float | None
-) -> tuple[tuple[Member, ...], tuple[Part, ...]]:
+    bench: Bench,
+    chosen: Sequence[tuple[TrialResult, float]],
+    deadline: float | None,
+    replay: Course | None,
+) -> tuple[tuple[Member, ...], tuple[Part, ...], tuple[Chosen, ...]]:
     """Fit the members on all rows, as far as the time allows.
 
     One fit on all rows has seen more of them than the mean of its folds'
@@ -505,20 +655,32 @@ def _fitted(
     """
     members: list[Member] = []
     parts: list[Part] = []
-    new = bench.refit([trial for trial, _ in chosen], deadline)
-    for (trial, weight), part in zip(chosen, new, strict=True):
-        have = (part,) if part else bench.answers[trial.candidate.key].parts
-        if part is None and not bench.knows_all_classes(have):
+    course: list[Chosen] = []
+    before = (
+        {replay.trials[each.trial].candidate.key: each for each in replay.chosen} if replay else {}
+    )
+    refits = bench.refit(
+        [trial for trial, _ in chosen],
+        deadline,
+        late=[key for key, each in before.items() if each.made is not Made.REFIT],
+        cuts={key: each.cut for key, each in before.items()},
+    )
+    for (trial, weight), refit in zip(chosen, refits, strict=True):
+        have = (refit.part,) if refit.part else bench.answers[trial.candidate.key].parts
+        if refit.part is None and not bench.knows_all_classes(have):
             have = ()
+        made = Made.REFIT if refit.part else Made.FOLDS if have else Made.NOT
+        course.append(Chosen(trial.number, weight, made, refit.cut if refit.part else None))
         if have:
-            members.append(Member(trial, weight, refitted=part is not None))
+            members.append(Member(trial, weight, refitted=made is Made.REFIT))
             parts += [replace(each, weight=weight / len(have)) for each in have]
     if not members:
         trial, _ = chosen[0]
-        parts = [each for each in bench.refit([trial], None) if each]
+        parts = [refit.part for refit in bench.refit([trial]) if refit.part]
         members = [Member(trial, 1.0, refitted=True)]
     total = sum(member.weight for member in members)
-    return tuple(replace(m, weight=m.weight / total) for m in members), tuple(parts)
+    members = [replace(m, weight=m.weight / total) for m in members]
+    return tuple(members), tuple(parts), tuple(course)
 
 
 def _raw(model: Any, schema: Schema) -> Callable[[pd.DataFrame], np.ndarray]:

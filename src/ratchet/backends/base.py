@@ -104,6 +104,28 @@ class Rows:
     """How much each row counts, of shape (n_rows,); None when all count the same."""
 
 
+@dataclass
+class Looks:
+    """Counts how often a fit asks whether its time is up, so that it can be told the same again.
+
+    A fit asks at places that only its own progress decides, such as the end of
+    a round. So the number of the question that got the first yes says where the
+    clock has ended it, and a replay says yes to the same one.
+    """
+
+    up_at: int | None = None
+    """Number of the look at which the time was up, from 1; None while it is not."""
+    count: int = 0
+    """Looks so far."""
+
+    def time_is_up(self, deadline: float | None) -> bool:
+        """Look at the clock; once the time is up, it stays so."""
+        self.count += 1
+        if self.up_at is None and deadline is not None and time.monotonic() >= deadline:
+            self.up_at = self.count
+        return self.up_at is not None and self.count >= self.up_at
+
+
 @dataclass(frozen=True)
 class Request:
     """One model to fit."""
@@ -130,19 +152,21 @@ class Request:
     """Maps what a model says about the valid rows to the number to minimise: quantities of shape
     (n,) or probabilities of shape (n, n_classes). None when there are no valid rows."""
     deadline: float | None = None
-    """Time of ``time.monotonic()`` at which to stop with what there is."""
+    """Time of ``time.monotonic()`` at which to stop with what there is. A fit that asks
+    ``out_of_time`` instead can be replayed."""
     gpu: bool = False
     """Whether a graphics processor may be used, where the library sees one."""
-
     interrupted: threading.Event | None = None
     """Set when the fit is no longer wanted, since the whole search was interrupted."""
+    looks: Looks = field(default_factory=Looks)
+    """Remembers when the time was up; in a replay, knows it beforehand."""
 
     @property
     def out_of_time(self) -> bool:
         """Whether the deadline has passed, or nobody waits for the fit any more."""
         if self.interrupted is not None and self.interrupted.is_set():
             return True
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.looks.time_is_up(self.deadline)
 
 
 @dataclass(frozen=True)
@@ -180,6 +204,9 @@ class Backend(ABC):
     """Distributions that a saved model needs beside scikit-learn."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Modules that must be installed; a backend that misses one offers no families."""
+    deterministic: ClassVar[bool] = False
+    """Whether equal requests give models that are equal bit for bit, on one machine. Nobody knows
+    that of a backend whose author does not say so."""
 
     def __init__(self, options: Params | None = None) -> None:
         """Take the backend's own section of ``train.backends`` in params.yaml."""
@@ -194,6 +221,25 @@ class Backend(ABC):
     def missing(self) -> tuple[str, ...]:
         """Modules that it needs and that are not installed."""
         return tuple(name for name in self.needs if find_spec(name) is None)
+
+    def doubt(self, family: str, *, threads: int, gpu: bool) -> str:
+        """Say why fitting a family twice may give two models, in a clause.
+
+        Parameters
+        ----------
+        family : str
+            Name of the family.
+        threads : int
+            Most threads that a fit gets.
+        gpu : bool
+            Whether a graphics processor may be used.
+
+        Returns
+        -------
+        str
+            Empty when equal requests give equal models.
+        """
+        return "" if self.deterministic else "its author has not declared it deterministic"
 
     @abstractmethod
     def families(self, task: Task) -> tuple[Family, ...]:

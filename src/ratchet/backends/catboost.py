@@ -41,6 +41,7 @@ class CatBoostBackend(Backend):
     )
     packages: ClassVar[tuple[str, ...]] = ("catboost",)
     needs: ClassVar[tuple[str, ...]] = ("catboost",)
+    deterministic: ClassVar[bool] = True
 
     def families(self, task: Task) -> tuple[Family, ...]:
         """Describe the one family of this backend, where CatBoost is installed."""

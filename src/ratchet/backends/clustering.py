@@ -36,6 +36,10 @@ KMEANS_STARTS = 5
 MIXTURE_STEP = 10
 MIXTURE_ROUNDS = 200
 
+# Threads of k-means add their shares of a centre in the order in which they end. The sum of two is
+# the same in either order; that of three has other last bits, and moves rows between clusters.
+MOST_THREADS = 2
+
 
 @register
 class ClusteringBackend(Backend):
@@ -43,6 +47,7 @@ class ClusteringBackend(Backend):
 
     name: ClassVar[str] = "clustering"
     problems: ClassVar[frozenset[ProblemType]] = frozenset({ProblemType.CLUSTERING})
+    deterministic: ClassVar[bool] = True
 
     def families(self, task: Task) -> tuple[Family, ...]:
         """Describe the clusterings, and labels by chance as the baseline."""
@@ -97,7 +102,8 @@ class ClusteringBackend(Backend):
         """Find clusters, and fit what puts new rows into them."""
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(request.threads), warnings.catch_warnings():
+        threads = min(request.threads, MOST_THREADS)
+        with threadpool_limits(threads, user_api="openmp"), warnings.catch_warnings():
             # A mixture that is fitted in steps warns after each that it has not ended.
             warnings.simplefilter("ignore")
             match request.family:

@@ -27,6 +27,9 @@ ROWS_FOR_THREADS = 100_000
 ABSOLUTE = frozenset({"mae", "median_ae", "mape"})
 """Scores that an absolute error serves better than a squared one."""
 
+DOUBT_OF_GPU = "it was fitted on a graphics processor, whose threads add in any order"
+"""Why a model may not come out the same twice."""
+
 
 def threads_for(request: Request) -> int:
     """Give the threads with which boosting is fastest.

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,8 @@ class BaseTrainingBackend(ABC):
     """Classes in a saved model that skops does not know by itself."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions that a saved model needs beside scikit-learn."""
+    deterministic: ClassVar[bool] = False
+    """Whether the same rows, ``config`` and ``random_state`` give the same model, bit for bit."""
     hooks: ClassVar[Mapping[str, str]] = {}
     """Import paths of ``predict_fn``, ``save_fn`` and ``load_fn`` for a model that skops can't
     save, such as ``{"save_fn": "my_project.models:save"}``."""
@@ -446,6 +449,7 @@ class HookBackend(Backend):
         self._modules = _named_modules(functions.values(), self._declared("modules"))
         # What the options say of one backend is not true of its class.
         vars(self).update(
+            deterministic=self._is_deterministic(),
             trusted_types=(*WRAPPERS, *self._declared("trusted_types")),
             packages=(
                 *self._declared("packages"),
@@ -499,11 +503,21 @@ class HookBackend(Backend):
         estimator = _wrapped(model, paths, config, classes)
         # An answer of the wrong shape is told here, where the reason is kept with the trial.
         estimator.predict(X.head(2))
-        return Fitted(estimator, dict(request.params), cut_short=request.out_of_time)
+        # The user's code looks at the clock by itself: what came of that can't be told again.
+        over = request.deadline is not None and time.monotonic() >= request.deadline
+        return Fitted(estimator, dict(request.params), cut_short=over)
 
     def _is_unset(self) -> bool:
         """Whether functions are needed that nobody has named."""
         return issubclass(self.trainer, CallableBackend) and not self.options
+
+    def _is_deterministic(self) -> bool:
+        given = self.options.get("deterministic", self.trainer.deterministic)
+        if not isinstance(given, bool):
+            raise SettingsError(
+                f"deterministic of backend {self.name} must be true or false, got {given!r}."
+            )
+        return given
 
     def _declared(self, name: str) -> tuple[str, ...]:
         given = self.options.get(name, getattr(self.trainer, name))
@@ -556,7 +570,7 @@ class HookBackend(Backend):
 
 
 # Options that say how to save a model, or how to search; the rest is for the user's functions.
-_NOT_FOR_CONFIG = {"starts", "space", "modules", "trusted_types", "packages"}
+_NOT_FOR_CONFIG = {"deterministic", "starts", "space", "modules", "trusted_types", "packages"}
 
 
 @cache

@@ -19,6 +19,7 @@ from ratchet.backends.base import (
 )
 from ratchet.backends.growth import (
     ABSOLUTE,
+    DOUBT_OF_GPU,
     Watch,
     as_probabilities,
     cuda_devices,
@@ -45,6 +46,11 @@ class LightGBMBackend(Backend):
     )
     packages: ClassVar[tuple[str, ...]] = ("lightgbm",)
     needs: ClassVar[tuple[str, ...]] = ("lightgbm",)
+    deterministic: ClassVar[bool] = True
+
+    def doubt(self, family: str, *, threads: int, gpu: bool) -> str:
+        """Doubt a graphics processor, whose threads add in any order."""
+        return DOUBT_OF_GPU if gpu and _sees_a_device() else ""
 
     def families(self, task: Task) -> tuple[Family, ...]:
         """Describe the one family of this backend."""

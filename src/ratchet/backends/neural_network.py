@@ -1,12 +1,12 @@
 """Multi-layer perceptrons of scikit-learn, stopped early."""
 
 import copy
-from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import issparse
 
+from ratchet.backends import blas
 from ratchet.backends.base import (
     Backend,
     Choice,
@@ -47,38 +47,6 @@ OPTIONS = (
 )
 
 
-class _OneBlasThread:
-    """Keeps matrix products on one thread while any fit is inside.
-
-    The products of a small batch are over before a second thread has begun:
-    on 2 busy cores, two threads took 60 times as long as one. The setting
-    belongs to the process, so that the first fit in makes it and the last one
-    out takes it back.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside = 0
-        self._limits: Any = None
-
-    def __enter__(self) -> None:
-        from threadpoolctl import threadpool_limits
-
-        with self._lock:
-            if not self._inside:
-                self._limits = threadpool_limits(1, user_api="blas")
-            self._inside += 1
-
-    def __exit__(self, *reason: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._limits.restore_original_limits()
-
-
-_ONE_BLAS_THREAD = _OneBlasThread()
-
-
 @register
 class NeuralNetworkBackend(Backend):
     """Small neural networks, for tables that are smooth rather than full of steps."""
@@ -88,6 +56,7 @@ class NeuralNetworkBackend(Backend):
         "sklearn.neural_network._multilayer_perceptron.MLPClassifier",
         "sklearn.neural_network._multilayer_perceptron.MLPRegressor",
     )
+    deterministic: ClassVar[bool] = True
 
     def families(self, task: Task) -> tuple[Family, ...]:
         """Describe the one family of this backend."""
@@ -154,10 +123,10 @@ class NeuralNetworkBackend(Backend):
         )
         if params.get("solver") == "lbfgs":
             # It has no epochs: each of its steps sees all rows.
-            with _ONE_BLAS_THREAD:
+            with blas.ONE_THREAD:
                 model.fit(train.X, y, sample_weight=train.weights)
             return Fitted(_scaled_back(model, centre, spread), dict(request.params))
-        with _ONE_BLAS_THREAD:
+        with blas.ONE_THREAD:
             _train(model, request, Rows(train.X, y, train.weights), watch, centre, spread)
         # What only training needs must not travel with the model.
         model.set_params(max_iter=watch.best)

@@ -66,6 +66,7 @@ class SklearnBackend(Backend):
         "sklearn.tree._tree.Tree",
         "sklearn.utils.validation.check_array",
     )
+    deterministic: ClassVar[bool] = True
 
     def families(self, task: Task) -> tuple[Family, ...]:
         """Describe the families that suit the problem and its size."""

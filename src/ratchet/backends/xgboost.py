@@ -17,6 +17,7 @@ from ratchet.backends.base import (
 )
 from ratchet.backends.growth import (
     ABSOLUTE,
+    DOUBT_OF_GPU,
     Watch,
     as_probabilities,
     cuda_devices,
@@ -41,6 +42,11 @@ class XGBoostBackend(Backend):
     )
     packages: ClassVar[tuple[str, ...]] = ("xgboost",)
     needs: ClassVar[tuple[str, ...]] = ("xgboost",)
+    deterministic: ClassVar[bool] = True
+
+    def doubt(self, family: str, *, threads: int, gpu: bool) -> str:
+        """Doubt a graphics processor, whose threads add in any order."""
+        return DOUBT_OF_GPU if gpu and _sees_a_device() else ""
 
     def families(self, task: Task) -> tuple[Family, ...]:
         """Describe the one family of this backend."""

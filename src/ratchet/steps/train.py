@@ -14,7 +14,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, clusters, figures, files, lineage, tracking, trainer
+from ratchet import backends, clusters, figures, files, lineage, table, tracking, trainer
+from ratchet.course import Record
 from ratchet.errors import RatchetError
 from ratchet.features import as_features
 from ratchet.journal import Journal
@@ -22,6 +23,7 @@ from ratchet.lineage import Lineage
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.search import TrialResult
+from ratchet.settings import flat
 from ratchet.steps import origin, prepare
 from ratchet.tracking import File, LoggedModel, Param, Score, Tag, TrialWriter
 from ratchet.trainer import Training
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 ROWS_FILE = "rows.npy"
 """Hashes of the rows that the model was fitted on, sorted: a later comparison leaves them out."""
+
+SEARCH_FILE = "search.json"
+"""What was tried, and all that a clock decided: ``run`` can replay it."""
 
 FIGURES = "figures"
 """Folder of the pictures of the search."""
@@ -132,12 +137,15 @@ def run(
     project: Project,
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
+    *,
+    replay: Path | None = None,
 ) -> Leader:
     """Search for the best model and write it to ``build/train``.
 
     All of it, the writing to MLflow included, is done within
     ``train.search.budget_seconds``. A search that was interrupted goes on
-    where it stopped.
+    where it stopped. A replay has no budget, and neither reads nor keeps
+    trials of an interrupted search.
 
     Parameters
     ----------
@@ -147,11 +155,15 @@ def run(
         Is told of every trial as it ends.
     on_phase : callable
         Is told what begins after the search: ``"ensemble"``, ``"refit"``, ``"log"``.
+    replay : Path, optional
+        The ``search.json`` of a search of the same rows and settings, which is
+        made again as it was, without a look at a clock.
 
     Raises
     ------
     RatchetError
-        If prepare has not run, or every trial failed.
+        If prepare has not run, every trial failed, or the search can't be
+        replayed here.
     StoreError
         If MLflow's store fails.
     """
@@ -161,6 +173,10 @@ def run(
     schema = Schema.load(project.prepared / "schema.json")
     train_rows, valid_rows = (prepare.read_part(project, name) for name in ("train", "valid"))
     metric = trainer.metric_of(schema, project.settings)
+    given = _given(project, train_rows, valid_rows)
+    before = None if replay is None else Record.load(replay)
+    if before is not None:
+        before.check(given, _searched(project))
     logger.info(
         "train: %s problem, %s + %s rows, %s columns",
         schema.problem,
@@ -168,7 +184,11 @@ def run(
         f"{len(valid_rows):,}",
         len(schema.columns),
     )
-    journal = _journal(project)
+    if before is not None:
+        logger.info(
+            "train: replay of %d trials of run %s", len(before.course.trials), before.run_id
+        )
+    journal = None if before else _journal(project)
     trials: list[TrialResult] = []
 
     def ended(trial: TrialResult) -> None:
@@ -199,14 +219,18 @@ def run(
                 began,
                 deadline=_deadline(project, started),
                 journal=journal,
+                replay=None if before is None else before.course,
             )
         except RatchetError:  # it came to its end: the next one has to try everything again
             _forget(journal)
             raise
         on_phase("log")
+        record = Record(run_id, given, _searched(project), training.course)
         with files.whole_folder(project.trained) as folder:
+            record.save(folder / SEARCH_FILE)
             leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
         _record(project, training, leader, time.monotonic() - started)
+        tracking.write(run_id, _repeatable(training, before))
     _forget(journal)
     logger.info(
         "train: %d trials in %.0f s (%d failed), leader %s valid/%s %.4g",
@@ -269,6 +293,52 @@ def _groups(*parts: pd.DataFrame) -> np.ndarray | None:
     return np.concatenate([part[prepare.CLUSTER].to_numpy() for part in parts])
 
 
+def _given(project: Project, train_rows: pd.DataFrame, valid_rows: pd.DataFrame) -> dict[str, str]:
+    """Digest what prepare has written: values, in whatever form a library wrote them."""
+    digests = {
+        f"{name} rows": hashlib.sha256(
+            repr(list(rows.columns)).encode() + table.row_hashes(rows).tobytes()
+        )
+        for name, rows in (("train", train_rows), ("valid", valid_rows))
+    }
+    digests["schema"] = hashlib.sha256((project.prepared / "schema.json").read_bytes())
+    return {name: digest.hexdigest()[:16] for name, digest in digests.items()}
+
+
+def _searched(project: Project) -> dict[str, Any]:
+    """Give the settings that decide what is searched, but for how long.
+
+    The options of backends may hold what is nobody's business: of them there is
+    a digest only.
+    """
+    chosen = {
+        name: value
+        for name, value in flat(project.settings).items()
+        if name.startswith(("seed", "split.", "train.")) and not name.startswith("train.search.")
+    }
+    options = json.dumps(chosen.pop("train.backends"), sort_keys=True, default=repr)
+    digest = hashlib.sha256(options.encode()).hexdigest()[:16]
+    return {**chosen, "train.backends": f"sha256:{digest}" if options != "{}" else {}}
+
+
+def _repeatable(training: Training, before: Record | None) -> list[Tag]:
+    """Say whether the run can be made again bit for bit, and what came of it if it was one."""
+    doubts = training.course.doubts
+    tags = [Tag("ratchet.deterministic", "false" if doubts else "true")]
+    if doubts:
+        told = "; ".join(f"{name}: {reason}" for name, reason in doubts.items())
+        tags.append(Tag("ratchet.not_deterministic", told))
+    if before is not None:
+        differences = before.course.differences(training.course)
+        for each in differences:
+            logger.warning("train: the replay is not the same: %s", each)
+        tags += [
+            Tag("ratchet.replay_of", before.run_id),
+            Tag("ratchet.replay", "; ".join(differences) or "the same"),
+        ]
+    return tags
+
+
 def _journal(project: Project) -> Journal:
     """Find where trials are kept of just this search: the same rows, settings and code.
 
@@ -292,7 +362,9 @@ def _journal(project: Project) -> Journal:
     return journal
 
 
-def _forget(journal: Journal) -> None:
+def _forget(journal: Journal | None) -> None:
+    if journal is None:
+        return
     journal.forget()
     with suppress(OSError):  # other searches may be kept beside it
         journal.folder.parent.rmdir()
@@ -431,6 +503,7 @@ def _record(project: Project, training: Training, leader: Leader, seconds: float
                     metric,
                 )
             ),
+            File(_in(project, SEARCH_FILE)),
             File(_in(project, "trials.parquet")),
             File(_in(project, "leader.json")),
             File(_in(project, ROWS_FILE)),

@@ -1,0 +1,262 @@
+"""The course that a search took: what a clock decided in it, kept so that it can be replayed."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ratchet import exact, files
+from ratchet.errors import RatchetError
+from ratchet.search import Candidate, TrialResult
+
+FORMAT = "ratchet-search-1"
+"""What a file of this form says first."""
+
+
+class Made(StrEnum):
+    """How a candidate that was chosen came into the leader."""
+
+    REFIT = "refit"
+    """It was fitted on all rows."""
+    FOLDS = "folds"
+    """There was no time for that: it is the mean of its folds' models."""
+    NOT = "not"
+    """Nor were those models there any more: it is left out."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A candidate that was chosen to be in the leader, and what the time left of it."""
+
+    trial: int
+    """Number of its trial."""
+    weight: float
+    """Share in the answer that was chosen for it, before any was left out."""
+    made: Made
+    """How it came into the leader."""
+    cut: int | None = None
+    """The look at the clock at which the time of its last fit was up; None where it never was."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What was tried, and every decision that a clock has made on the way."""
+
+    n_folds: int
+    """Fits of a trial; 1 for a holdout."""
+    threads: int
+    """Threads that all fits had together."""
+    beside: int
+    """Trials that were made at the same time."""
+    trials: tuple[TrialResult, ...]
+    """Every trial, in the order in which they ended, each with where its fits were cut short."""
+    chosen: tuple[Chosen, ...]
+    """The candidates that were chosen to answer together, the weightiest first."""
+    stability_fits: int | None = None
+    """Fits on other samples that a clustering was compared with; None where there is a target."""
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    """Why a replay may differ, by what it is about; empty where everything is deterministic."""
+
+    def differences(self, other: "Course") -> tuple[str, ...]:
+        """Say in clauses how another search that should be the same is not."""
+        told = []
+        pairs = list(zip(self.trials, other.trials, strict=False))
+        scores = [(one.score, two.score) for one, two in pairs if not one.error and not two.error]
+        unequal = [abs(one - two) for one, two in scores if one != two]
+        failed = sum(bool(two.error) and not one.error for one, two in pairs)
+        if unequal:
+            told.append(
+                f"{_counted(len(unequal), 'trial')} of {len(pairs)} scored differently, by"
+                f" {max(unequal):.3g} at most"
+            )
+        if failed:
+            told.append(f"{_counted(failed, 'trial')} failed")
+        if [(each.trial, each.weight) for each in self.chosen] != [
+            (each.trial, each.weight) for each in other.chosen
+        ]:
+            told.append("other candidates or weights were chosen")
+        elif [each.made for each in self.chosen] != [each.made for each in other.chosen]:
+            told.append("other members were fitted on all rows")
+        return tuple(told)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A course with what it belongs to, as ``build/train/search.json`` keeps it."""
+
+    run_id: str
+    """Run of the search."""
+    prepared: Mapping[str, str]
+    """Digests of what prepare gave it, by name."""
+    settings: Mapping[str, Any]
+    """Settings that a search depends on, by their dotted names."""
+    course: Course
+    """What it did."""
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, a line for each trial.
+
+        Raises
+        ------
+        RatchetError
+            If the file can't be written.
+        """
+        course = self.course
+        head = {
+            "format": FORMAT,
+            "run": self.run_id,
+            "prepared": dict(self.prepared),
+            "settings": dict(self.settings),
+            "validation": "holdout" if course.n_folds == 1 else "folds",
+            "n_folds": course.n_folds,
+            "threads": course.threads,
+            "beside": course.beside,
+            "doubts": dict(course.doubts),
+            "stability_fits": course.stability_fits,
+        }
+        lines = [f"{_text(name)}: {_text(value)}" for name, value in head.items()]
+        lines.append(_lines("members", [vars(each) for each in course.chosen]))
+        lines.append(_lines("trials", [_packed(trial) for trial in course.trials]))
+        files.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Record":
+        """Read what ``save`` wrote.
+
+        Raises
+        ------
+        RatchetError
+            If it can't be read, is no such file, or holds something that can't
+            be replayed.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RatchetError(f"Can't read {path}: {error.strerror}.") from None
+        except ValueError:  # no JSON, or no text
+            value = None
+        known = value.get("format") if isinstance(value, dict) else None
+        if not isinstance(known, str) or not known.startswith(FORMAT.rstrip("0123456789")):
+            raise RatchetError(
+                f"{path} is no record of a search. Name the search.json that train has written"
+                " to build/train and to its run."
+            )
+        if known != FORMAT:
+            raise RatchetError(
+                f"{path} has the form {known}, and this version of the project reads {FORMAT}."
+                " Replay it with the code of its run."
+            )
+        try:
+            return cls(
+                run_id=str(value["run"]),
+                prepared={str(name): str(each) for name, each in value["prepared"].items()},
+                settings=dict(value["settings"]),
+                course=_course(value),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise RatchetError(
+                f"{path} is a damaged record of a search ({type(error).__name__}: {error})."
+                " Take the search.json of its run."
+            ) from None
+
+    def check(self, prepared: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+        """Refuse to be replayed on other rows or with other settings.
+
+        Parameters
+        ----------
+        prepared, settings
+            What there is today, like the attributes of these names.
+
+        Raises
+        ------
+        RatchetError
+            If anything differs, with all that does.
+        """
+        other = [name for name, each in prepared.items() if each != self.prepared.get(name)]
+        told = [f"other {', '.join(other)}"] if other else []
+        for name in sorted({*settings, *self.settings}):
+            now, then = (json.loads(_text(each.get(name))) for each in (settings, self.settings))
+            if now != then:
+                told.append(f"{name} {_text(now)} where it had {_text(then)}")
+        if told:
+            raise RatchetError(
+                f"The search of run {self.run_id} can't be replayed here, for there"
+                f" {'are' if other else 'is'} {'; '.join(told)}. Bring back the data version and"
+                " the settings that its run names, and run prepare."
+            )
+
+
+def _course(value: Mapping[str, Any]) -> Course:
+    stability = value["stability_fits"]
+    course = Course(
+        n_folds=int(value["n_folds"]),
+        threads=int(value["threads"]),
+        beside=int(value["beside"]),
+        trials=tuple(_unpacked(number, each) for number, each in enumerate(value["trials"])),
+        chosen=tuple(
+            Chosen(int(each["trial"]), float(each["weight"]), Made(each["made"]), each["cut"])
+            for each in value["members"]
+        ),
+        stability_fits=None if stability is None else int(stability),
+        doubts={str(name): str(each) for name, each in value["doubts"].items()},
+    )
+    if min(course.n_folds, course.threads, course.beside) < 1:
+        raise ValueError("n_folds, threads and beside must be at least 1")
+    for each in course.chosen:
+        if not 0 <= each.trial < len(course.trials):
+            raise IndexError(f"there is no trial {each.trial}")
+    return course
+
+
+def _packed(trial: TrialResult) -> dict[str, Any]:
+    candidate = trial.candidate
+    return {
+        "backend": candidate.backend,
+        "family": candidate.family,
+        "params": exact.pack_all(candidate.params),
+        "share": candidate.share,
+        "score": None if math.isnan(trial.score) else trial.score,
+        "cut_short": trial.cut_short,
+        "cuts": list(trial.cuts) if any(cut is not None for cut in trial.cuts) else [],
+        "error": trial.error,
+    }
+
+
+def _unpacked(number: int, value: Mapping[str, Any]) -> TrialResult:
+    try:
+        params = exact.unpack_all(value["params"])
+    except RatchetError as error:
+        raise RatchetError(
+            f"Trial {number + 1} of the search ({value['family']}) can't be replayed: {error}"
+        ) from None
+    score, cuts = value["score"], value["cuts"]
+    if any(cut is not None and type(cut) is not int for cut in cuts):
+        raise TypeError(f"cuts must be whole numbers or null, got {cuts}")
+    return TrialResult(
+        number=number,
+        candidate=Candidate(
+            str(value["backend"]), str(value["family"]), params, float(value["share"])
+        ),
+        score=math.nan if score is None else float(score),
+        train_score=math.nan,
+        seconds=0.0,
+        elapsed=0.0,
+        error=None if value["error"] is None else str(value["error"]),
+        cut_short=bool(value["cut_short"]),
+        cuts=tuple(cuts),
+    )
+
+
+def _lines(name: str, values: Sequence[Mapping[str, Any]]) -> str:
+    return f"{_text(name)}: [\n" + ",\n".join(_text(each) for each in values) + "\n]"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
