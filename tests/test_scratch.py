@@ -94,7 +94,7 @@ def test_a_shallow_clone_gives_its_own_commit_and_says_how_to_get_others(reposit
 
 @pytest.mark.parametrize("commit", ["0" * 40, "main", "--help", ""])
 def test_what_is_no_commit_here_is_told(repository, tmp_path, commit):
-    with pytest.raises(RatchetError, match="has no commit 000000000000|is not the name of a comm"):
+    with pytest.raises(RatchetError, match=r"has no commit 000000000000|is not the name of a comm"):
         scratch.check_out(repository, commit, tmp_path / "made")
 
 
@@ -145,7 +145,9 @@ def test_what_a_patch_leaves_out_is_read_from_it_and_the_rest_applies(repository
 
 def test_a_patch_that_was_cut_says_so(tmp_path):
     patch = tmp_path / "dirty.patch"
-    patch.write_text("diff --git a/a b/a\n--- a/a\n# The patch has 2000000 bytes; the rest is cut.\n")
+    patch.write_text(
+        "diff --git a/a b/a\n--- a/a\n# The patch has 2000000 bytes; the rest is cut.\n"
+    )
     assert scratch.lacking(patch) == "The patch has 2000000 bytes; the rest is cut"
 
 
@@ -254,7 +256,7 @@ def test_what_a_program_prints_is_passed_on_and_its_failure_told(tmp_path):
     scratch.run([sys.executable, "-c", "print('one')"], tmp_path, os.environ, lines.append)
     assert lines == ["one"]
     code = "import sys; print('why'); sys.exit(3)"
-    with pytest.raises(StepError, match="^exit code 3: why$"):
+    with pytest.raises(StepError, match=r"^exit code 3: why$"):
         scratch.run([sys.executable, "-c", code], tmp_path, os.environ, lines.append)
     with pytest.raises(StepError, match="no-such-program can't be started"):
         scratch.run(["no-such-program"], tmp_path, os.environ, lines.append)

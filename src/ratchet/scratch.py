@@ -283,7 +283,7 @@ def build(
     """
     same = version in (None, platform.python_version())
     command = [
-        *(str(program), "sync", "--frozen", "--no-progress", "--project", str(locked)),
+        *(str(program), "sync", "--frozen", "--quiet", "--project", str(locked)),
         *("--python", sys.executable if same else str(version)),
         *_extras(locked, pins),
     ]
