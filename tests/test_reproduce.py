@@ -590,7 +590,8 @@ def test_the_champion_of_a_real_month_is_made_again_after_the_month_has_changed(
     shutil.copy(ROOT / "params.yaml", clone.root)
     changes = (
         "train.search.budget_seconds={} train.search.max_trials=4 train.families=[ridge,xgboost]"
-        " train.threads=1 tracking.system_metrics=false evaluate.resamples=50 promote.resamples=100"
+        " train.threads=1 tracking.system_metrics=false evaluate.resamples=100"
+        " promote.resamples=200"
     )
     for number, pair in enumerate([months[:2], months[1:]]):
         shutil.rmtree(clone.root / "data", ignore_errors=True)
