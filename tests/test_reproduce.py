@@ -271,7 +271,7 @@ def test_a_champion_is_made_again_after_params_code_data_and_lock_have_moved_on(
     monkeypatch.setenv("PATH", os.pathsep.join(_without_uv()))
     code, found = reproduce("tiny@champion")
     assert (code, found["answer"]) == (0, "identical"), found
-    assert found["label"] == "tiny/1"
+    assert (found["label"], found["model"], found["version"]) == ("tiny/1", "tiny", 1)
     assert found["run_id"] == past.runs["clean"]
     assert found["predictions"]["n_differing"] == 0
     assert found["predictions"]["n_rows"] > 0
@@ -433,12 +433,17 @@ def test_a_patch_that_was_cut_is_named(past, reproduce, another):
 
 
 def test_a_patch_that_is_not_the_runs_own_is_named(past, reproduce, another):
-    # Data that are gone keep the steps from running: the patch itself would apply.
-    shutil.rmtree(past.root / ".dvc" / "cache")
-    (past.root / "data" / "rows.parquet").unlink()
     edited = "diff --git a/x b/x\nnew file mode 100644\n--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+x\n"
     run_id = another(past.runs["dirty"], files={"lineage/dirty.patch": edited})
-    assert "it is cut or edited" in told(reproduce(run_id)[1], "patch")
+    # It would apply, and is not run: nobody knows whose it is.
+    found = reproduce(run_id)[1]
+    assert "it is cut or edited" in told(found, "patch")
+    assert found["predictions"] is None
+
+
+def test_a_patch_that_nobody_recorded_is_named(past, reproduce, another):
+    shutil.rmtree(past.root / ".dvc" / "cache")
+    (past.root / "data" / "rows.parquet").unlink()
     run_id = another(past.runs["dirty"], files={"lineage/dirty.patch": None})
     assert "was dirty, and the run has no patch of it" in told(reproduce(run_id)[1], "patch")
     assert kinds(reproduce(past.runs["dirty"])[1]) == ["data_gone"]

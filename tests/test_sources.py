@@ -40,7 +40,9 @@ def test_a_module_in_a_package_brings_the_packages_around_it(modules):
         "plug_pack/given.py": "",
         "plug_pack/other.py": "",
         "plug_pack/deep/__init__.py": "",
-        "plug_pack/deep/model.py": "from .. import parts\nfrom .near import x\nfrom ..far.y import z",
+        "plug_pack/deep/model.py": (
+            "from .. import parts\nfrom .near import x\nfrom ..far.y import z\n"
+        ),
         "plug_pack/deep/near.py": "",
         "plug_pack/far/y.py": "",
         "plug_pack/parts/__init__.py": "",

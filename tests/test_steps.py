@@ -151,6 +151,16 @@ def test_a_run_names_the_commit_and_keeps_the_changes_on_top_of_it(tiny, store, 
     assert "+else/" in (tmp_path / "lineage" / "dirty.patch").read_text()
 
 
+def test_data_that_nobody_recorded_make_no_champion_unless_they_may(project):
+    refused = promote.run(Project.open(project.params_file, ["promote.dirty_data=refuse"]))
+    assert refused.reason == (
+        f"data version {lineage.data_version(project.source)} is dirty (data is not tracked by"
+        " DVC). Record it with `dvc add` or `dvc commit`, or set promote.dirty_data to allow"
+    )
+    assert not refused.promoted
+    assert promote.run(project).promoted
+
+
 # A dirty tree
 
 

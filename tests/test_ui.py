@@ -103,3 +103,19 @@ def test_the_run_table_nests_trials_and_compares_by_metrics(doors: dict[str, Clo
         expect(table.get_by_role("gridcell", name="ridge", exact=True)).to_have_count(2)
         screenshot(page, "mlflow-runs")
     assert errors == []
+
+
+def test_the_data_of_a_run_are_shown_by_their_dvc_address(doors: dict[str, Clone], page: Page):
+    clone = doors["python"]
+    run = clone.last("prepare")
+    data = run.inputs.dataset_inputs[0].dataset
+    uri = json.loads(data.source)["url"]
+    version = run.data.tags["ratchet.data_version"]
+    commit = clone.run("git", "rev-parse", "HEAD").strip()
+    origin = clone.run("git", "config", "--get", "remote.origin.url").strip()
+    assert uri == f"dvc://{origin}@{commit}/data?md5={version}"
+    command = ("mlflow", "server", "--backend-store-uri", clone.store, "--workers", "1")
+    with clone.serve(*command, ready="/health") as address:
+        page.goto(f"{address}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+        page.get_by_text(data.name).first.click()
+        expect(page.get_by_text(uri)).to_be_visible(timeout=PATIENCE)

@@ -145,6 +145,10 @@ class Reproduction:
     """What was asked for."""
     label: str
     """Its name for people, such as ``taxi/3``."""
+    model: str | None
+    """Name of the registered model; None when a run was named."""
+    version: int | None
+    """Its version; None when a run was named."""
     run_id: str
     """Run that trained it."""
     answer: Answer
@@ -221,6 +225,8 @@ def run(
     return Reproduction(
         reference=found.text,
         label=found.label,
+        model=found.model,
+        version=found.version,
         run_id=run_id,
         answer=answer,
         differences=differences,
@@ -337,7 +343,9 @@ class _Attempt:
         if lacking:
             self._tell(Kind.PATCH, lacking)
         elif not self._is_own(record.patch):
+            # Nor is it run: it comes out of a store that others may write to.
             self._tell(Kind.PATCH, "the patch is not the one that the run had: it is cut or edited")
+            return None
         try:
             if params:
                 scratch.apply(record.patch, self._checkout)
