@@ -14,7 +14,7 @@ import skops.io
 from debug_backend import DebugBackend, on_shelf
 
 from ratchet import backends
-from ratchet.backends import Choice, Family, Fitted, Integer, Real, Request, Rows, Task
+from ratchet.backends import Choice, Family, Fitted, Integer, Looks, Real, Request, Rows, Task
 from ratchet.backends.growth import cuda_devices
 from ratchet.errors import RatchetError, SettingsError
 from ratchet.features import Preparation, as_features, matrix, preparation
@@ -222,6 +222,42 @@ def test_the_same_seed_gives_the_same_answers_with_any_number_of_threads(problem
         for threads in (1, 2)
     )
     same(one, two)
+
+
+@every_family
+def test_equal_requests_give_equal_answers_bit_for_bit_where_a_backend_says_so(
+    problem, name, family, monkeypatch
+):
+    if backends.get(name).doubt(family, threads=2, gpu=False):
+        pytest.skip("it doesn't say so")
+    # Boosted trees have threads of their own on large tables only.
+    monkeypatch.setattr("ratchet.backends.growth.ROWS_FOR_THREADS", 0)
+    frame, columns = rows(problem, n=160), ("size", "town", "zone", "new")
+    one, two = (fit(problem, name, family, frame, columns, threads=2) for _ in range(2))
+    assert one.fitted.params == two.fitted.params
+    same(one.predict(frame), two.predict(frame))
+
+
+@every_family
+def test_a_fit_that_the_clock_has_ended_ends_there_again_without_a_clock(problem, name, family):
+    frame, columns, clock = rows(problem), ("size", "town", "zone", "new"), Striking(2)
+    first = fit(problem, name, family, frame, columns, looks=clock, deadline=math.inf)
+    again = fit(problem, name, family, frame, columns, looks=Looks(clock.up_at))
+    assert again.fitted.params == first.fitted.params
+    assert again.fitted.cut_short == first.fitted.cut_short
+    same(again.predict(frame), first.predict(frame))
+
+
+class Striking(Looks):
+    """A clock that strikes at a certain look."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def time_is_up(self, deadline):
+        late = self.count + 1 >= self.at
+        return super().time_is_up(time.monotonic() - 1 if late else deadline)
 
 
 @every_family

@@ -10,7 +10,7 @@ from sklearn.cluster import HDBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 from ratchet import backends
-from ratchet.backends import Request, Rows, Task, clustering
+from ratchet.backends import Looks, Request, Rows, Task, clustering
 from ratchet.features import Preparation, preparation
 from ratchet.model import ASSEMBLY_TYPES, assemble, predict
 from ratchet.problem import ProblemType
@@ -144,6 +144,27 @@ def test_the_same_seed_gives_the_same_clusters_with_any_number_of_threads(name, 
     frame, _ = rows()
     one, same = (labels(fit(name, family, frame, threads=n)[1], frame) for n in (1, 2))
     np.testing.assert_array_equal(one, same)
+
+
+@every_family
+def test_equal_requests_give_equal_clusters_where_a_backend_says_so(name, family):
+    if backends.get(name).doubt(family, threads=4, gpu=False):
+        pytest.skip("it doesn't say so")
+    frame, _ = rows(3_000, apart=2.0)
+    one, two = (fit(name, family, frame, threads=4) for _ in range(2))
+    centres = [getattr(each.estimator, "cluster_centers_", 0) for each, _ in (one, two)]
+    np.testing.assert_array_equal(*centres)
+    np.testing.assert_array_equal(*(labels(model, frame) for _, model in (one, two)))
+
+
+@every_family
+def test_a_fit_that_the_clock_has_ended_ends_there_again_without_a_clock(name, family):
+    frame, looks = rows()[0], Looks()
+    # The time is over before it begins.
+    first, one = fit(name, family, frame, looks=looks, deadline=time.monotonic() - 1)
+    again, two = fit(name, family, frame, looks=Looks(looks.up_at))
+    assert again.cut_short == first.cut_short
+    np.testing.assert_array_equal(labels(two, frame), labels(one, frame))
 
 
 @every_family

@@ -367,6 +367,40 @@ def test_a_model_of_a_class_that_would_not_travel_is_refused(shelf, prepared):
     )
 
 
+@pytest.mark.parametrize(
+    ("declared", "option", "doubt"),
+    [
+        (False, {}, "its author has not declared it deterministic"),
+        (True, {}, ""),
+        (False, {"deterministic": True}, ""),
+        (True, {"deterministic": False}, "its author has not declared it deterministic"),
+    ],
+)
+def test_whether_a_model_of_ones_own_is_deterministic_is_for_its_author_to_say(
+    shelf, monkeypatch, declared, option, doubt
+):
+    monkeypatch.setattr(OnlyTrain, "deterministic", declared)
+    backends.register(OnlyTrain)
+    backend = backends.get("only_train", option)
+    assert backend.doubt("only_train", threads=1, gpu=False) == doubt
+
+
+def test_functions_may_be_declared_deterministic_and_are_not_told(prepared, monkeypatch):
+    seen = []
+    original = plain_models.train_fn
+    monkeypatch.setattr(
+        plain_models, "train_fn", lambda *given: (seen.append(given[-1]), original(*given))
+    )
+    backend = backends.get("callable", {**PATHS, "deterministic": True})
+    assert backend.deterministic
+    assert not backends.get("callable", PATHS).deterministic
+    backend.fit(request_of(prepared(ProblemType.BINARY)))
+    assert "deterministic" not in seen[0]
+    with pytest.raises(SettingsError) as error:
+        backends.get("callable", {**PATHS, "deterministic": "yes"})
+    assert str(error.value) == "deterministic of backend callable must be true or false, got 'yes'."
+
+
 def test_a_class_with_fit_is_tried_where_its_problem_is(shelf, prepared):
     class Mean(FittingBackend):
         name = "mean"

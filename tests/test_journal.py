@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,30 @@ def test_candidates_are_recognised_also_where_json_has_no_tuples(tmp_path):
     journal.keep(before, np.zeros(2))
     [(after, _)] = kept(tmp_path)
     assert after.candidate.key == before.candidate.key
+    assert after == before
+
+
+def test_where_the_clock_has_ended_a_fit_is_kept(tmp_path):
+    before = replace(trial(0), cut_short=True, cuts=(None, 12))
+    Journal(tmp_path).keep(before, np.zeros(2))
+    assert [each for each, _ in kept(tmp_path)] == [before]
+
+
+def test_a_journal_of_before_that_was_kept_is_still_read(tmp_path):
+    Journal(tmp_path).keep(trial(0, sizes=(8, 8)), np.zeros(2))
+    lines = tmp_path / "trials.jsonl"
+    value = json.loads(lines.read_text())
+    del value["cuts"]
+    value["candidate"]["params"] = value["refit_params"] = {"sizes": [8, 8]}
+    lines.write_text(json.dumps(value) + "\n")
+    [(after, _)] = kept(tmp_path)
+    assert after.cuts == ()
+    assert after.candidate.params == {"sizes": [8, 8]}
+
+
+def test_a_trial_of_what_can_not_be_written_down_is_done_again(tmp_path):
+    Journal(tmp_path).keep(trial(0, kernel=max), np.zeros(2))
+    assert kept(tmp_path) == []
 
 
 def test_nothing_is_kept_before_the_first_trial(tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import skops.io
 from conftest import tiny_settings, tiny_table
-from debug_backend import on_shelf
+from debug_backend import DebugBackend, on_shelf
 from sklearn.metrics import fbeta_score
 
 from ratchet import backends, folds, metrics
@@ -632,6 +632,27 @@ def test_early_stopping_gets_the_loss_of_the_metric_that_was_asked_for(monkeypat
     tried, refitted = debug.requests
     assert tried.loss(tried.valid.y) == pytest.approx(-1)
     assert refitted.loss is None
+
+
+def test_matrix_products_have_one_thread_whatever_else_is_fitted(monkeypatch):
+    """A network beside another family would change the last bits of that one's sums."""
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+    before, seen, fit = threads(), [], DebugBackend.fit
+
+    def looks(self, request):
+        seen.append(threads())
+        return fit(self, request)
+
+    monkeypatch.setattr(DebugBackend, "fit", looks)
+    on_shelf(monkeypatch)
+    trained(**DEBUG, train__threads=2)
+    assert seen
+    assert {n for each in seen for n in each} == {1}
+    assert threads() == before
 
 
 def test_large_tables_are_first_tried_on_a_sample(monkeypatch):

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, clusters, figures, files, lineage, table, tracking, trainer
+from ratchet import backends, clusters, figures, files, lineage, tracking, trainer
 from ratchet.course import Record
 from ratchet.errors import RatchetError
 from ratchet.features import as_features
@@ -295,14 +295,22 @@ def _groups(*parts: pd.DataFrame) -> np.ndarray | None:
 
 def _given(project: Project, train_rows: pd.DataFrame, valid_rows: pd.DataFrame) -> dict[str, str]:
     """Digest what prepare has written: values, in whatever form a library wrote them."""
-    digests = {
-        f"{name} rows": hashlib.sha256(
-            repr(list(rows.columns)).encode() + table.row_hashes(rows).tobytes()
-        )
-        for name, rows in (("train", train_rows), ("valid", valid_rows))
+    schema = (project.prepared / "schema.json").read_bytes()
+    return {
+        "train rows": _digest(train_rows),
+        "valid rows": _digest(valid_rows),
+        "schema": hashlib.sha256(schema).hexdigest()[:16],
     }
-    digests["schema"] = hashlib.sha256((project.prepared / "schema.json").read_bytes())
-    return {name: digest.hexdigest()[:16] for name, digest in digests.items()}
+
+
+def _digest(rows: pd.DataFrame) -> str:
+    digest = hashlib.sha256()
+    for name, column in rows.items():
+        digest.update(f"{name} {column.dtype} {len(column)};".encode())
+        plain = isinstance(column.dtype, np.dtype) and column.dtype != object
+        values = column if plain else pd.util.hash_pandas_object(column, index=False)
+        digest.update(values.to_numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _searched(project: Project) -> dict[str, Any]:
