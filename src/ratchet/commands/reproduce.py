@@ -322,37 +322,50 @@ class _Attempt:
 
     def _code(self) -> Path | None:
         """Make the recorded tree; give the path of its parameter file, None if it can't be had."""
-        record, params = self._record, None
-        if record.commit is None:
+        commit, patch = self._record.commit, self._record.patch
+        if commit is None:
             return None
-        logger.info("reproduce: the code of commit %s", record.commit[:12])
+        logger.info("reproduce: the code of commit %s", commit[:12])
         try:
-            scratch.check_out(self._home, record.commit, self._checkout)
-            params = scratch.inside(self._checkout, record.params_file)
+            scratch.check_out(self._home, commit, self._checkout)
+            gone = False
         except RatchetError as error:
-            url = record.tags.get("mlflow.source.git.repoURL")
+            url = self._record.tags.get("mlflow.source.git.repoURL")
             origin = f"; its run names the repository {url}" if url else ""
             self._tell(Kind.COMMIT_GONE, f"{error}{origin}")
-        dirty = record.tags.get("ratchet.dirty")
-        if record.patch is None:
-            if dirty != "false":
-                told = "was dirty, and" if dirty == "true" else "may have been dirty, and"
-                self._tell(Kind.PATCH, f"the tree {told} the run has no patch of it")
-            return params
-        lacking = scratch.lacking(record.patch)
-        if lacking:
-            self._tell(Kind.PATCH, lacking)
-        elif not self._is_own(record.patch):
-            # Nor is it run: it comes out of a store that others may write to.
-            self._tell(Kind.PATCH, "the patch is not the one that the run had: it is cut or edited")
+            gone = True
+        if not self._is_patch_sound() or gone:
             return None
         try:
-            if params:
-                scratch.apply(record.patch, self._checkout)
+            if patch is not None:
+                scratch.apply(patch, self._checkout)
         except RatchetError as error:
             self._tell(Kind.PATCH, f"the patch does not apply: {error}")
             return None
-        return params
+        try:
+            return scratch.inside(self._checkout, self._record.params_file)
+        except RatchetError as error:
+            self._tell(Kind.NO_RECORD, f"the parameter file of its run: {error}")
+            return None
+
+    def _is_patch_sound(self) -> bool:
+        """Tell whether the recorded patch may be applied, and name what it lacks."""
+        patch, dirty = self._record.patch, self._record.tags.get("ratchet.dirty")
+        if patch is None:
+            if dirty != "false":
+                told = "was dirty, and" if dirty == "true" else "may have been dirty, and"
+                self._tell(Kind.PATCH, f"the tree {told} the run has no patch of it")
+            return True
+        lacking = scratch.lacking(patch)
+        if lacking:
+            self._tell(Kind.PATCH, lacking)
+        if "the rest is cut" in lacking:
+            return False
+        if self._is_own(patch):
+            return True
+        # It comes out of a store that others may write to: what nobody recorded isn't run.
+        self._tell(Kind.PATCH, "the patch is not the one that the run had: it is cut or edited")
+        return False
 
     def _is_own(self, patch: Path) -> bool:
         """Tell whether the patch is the one whose digest is in the run's tags."""
