@@ -381,7 +381,7 @@ def _show_reproduction(found: "Reproduction") -> None:
     """Print whether a model was made again, and what differs."""
     console = _console()
     for name, text in _reproduced(found):
-        console.print(f"[bold]{name:<12}[/bold] ", end="")
+        console.print(f"[bold]{name:<16}[/bold] ", end="")
         console.print(text, markup=False, soft_wrap=True)
 
 
