@@ -1,6 +1,7 @@
 """A model is made again from its record, and the answer says whether it is the same, or why not."""
 
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -18,7 +19,8 @@ import pytest
 import yaml
 from conftest import COMMITTER, REAL_DATA, ROOT, UNSET, tiny_settings, tiny_table
 
-from ratchet import lineage, scratch
+from ratchet import cli, lineage, scratch
+from ratchet.commands.reproduce import TOLERANCE, Kind
 
 MONTHS = REAL_DATA / "nyc-green-taxi"
 
@@ -541,6 +543,16 @@ def test_ctrl_c_ends_the_step_and_leaves_nothing(past, tmp_path):
     # uv, pip and others keep what they like in a folder for temporary files: ours is gone.
     assert not list(temporary.glob("ratchet-reproduce-*"))
     assert state(past) == before
+
+
+def test_every_kind_of_difference_is_in_the_guide_and_the_default_is_the_one_it_names():
+    guide = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", guide, flags=re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
+    assert named == set(Kind)
+    default = inspect.signature(cli.reproduce).parameters["tolerance"].default
+    assert default == TOLERANCE
+    assert f"{TOLERANCE:.4f} by default" in guide
 
 
 # Misuse
