@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ratchet.commands.doctor import Diagnosis
     from ratchet.commands.history import History
+    from ratchet.commands.reproduce import Reproduction
     from ratchet.commands.status import Status
     from ratchet.progress import SearchProgress
     from ratchet.project import Project
@@ -207,6 +208,34 @@ def doctor(
     else:
         _show_diagnosis(found)
     if not found.healthy(strict=strict):
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
+def reproduce(
+    reference: Annotated[
+        str, typer.Argument(help="RUN_ID, NAME/VERSION or NAME@ALIAS.", metavar="MODEL")
+    ],
+    params: ParamsOption = DEFAULT_PARAMS,
+    tolerance: Annotated[
+        float, typer.Option(help="Relative difference that is still the same.", metavar="SHARE")
+    ] = 1e-4,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Work in this new folder, and leave it.", metavar="DIR"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Make a model again from its record, and say whether it is the same."""
+    project = _project(params, [])
+    from ratchet.commands import reproduce as command
+
+    found = command.run(project, reference, tolerance=tolerance, keep=keep)
+    if json:
+        typer.echo(_json(found.plain()))
+    else:
+        _show_reproduction(found)
+    if found.answer is command.Answer.DIFFERENT:
         raise typer.Exit(Exit.NO)
 
 
@@ -417,6 +446,47 @@ def _show_diagnosis(found: "Diagnosis") -> None:
         if (n := found.count(state))
     ]
     console.print(f"\n{', '.join(counts)}")
+
+
+def _show_reproduction(found: "Reproduction") -> None:
+    """Print whether a model was made again, and what differs."""
+    console = _console()
+    for name, text in _reproduced(found):
+        console.print(f"[bold]{name:<16}[/bold] ", end="")
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def _reproduced(found: "Reproduction") -> Iterator[tuple[str, str]]:
+    from ratchet.commands.reproduce import Answer
+    from ratchet.gates import decimals, shown
+
+    apart, score = found.predictions, found.score
+    if found.answer is Answer.DIFFERENT:
+        done = "was made again and is another" if apart else "can't be made again"
+    else:
+        done = "was made again"
+    by = "" if found.label.startswith("run ") else f", trained by run {found.run_id[:8]},"
+    yield found.answer.replace("_", " "), f"{found.label}{by} {done}"
+    if apart and apart.identical:
+        yield "predictions", f"the same, bit for bit, on {apart.n_rows:,} test rows"
+    elif apart:
+        yield (
+            "predictions",
+            f"{apart.n_differing:,} of {apart.n_rows:,} differ, by {apart.max_absolute:.3g} at"
+            f" most, relatively by {apart.max_relative:.3g} ({found.tolerance:g} is allowed)",
+        )
+    if score:
+        places = decimals([score.again, score.recorded])
+        again, recorded = shown(score.again, places), shown(score.recorded, places)
+        yield score.name, f"{again}, {recorded} on record"
+    if found.environment == "built":
+        yield "environment", "built by uv from the recorded lock"
+    word = "although" if found.answer is Answer.IDENTICAL else "because"
+    for difference in found.differences:
+        yield word, f"{difference.kind.replace('_', ' ')}: {difference.text}"
+        word = ""
+    if found.kept:
+        yield "kept", str(found.kept)
 
 
 def _facts(status: "Status") -> Iterator[tuple[str, str]]:

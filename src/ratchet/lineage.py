@@ -222,7 +222,6 @@ def record(
     code = _code(root, source, modules)
     state = data or data_state(source, cache)
     params_id = params_digest(params)
-    parts = [code.commit, code.patch_digest, params_id, state.version]
     return Lineage(
         commit=code.commit,
         branch=code.branch,
@@ -236,7 +235,7 @@ def record(
         data_reason=state.reason,
         params_digest=params_id,
         lock_digest=lock_digest(root),
-        pipeline=_short(json.dumps(parts).encode()),
+        pipeline=pipeline_id(code.commit, code.patch_digest, params_id, state.version),
         changed=code.changed,
     )
 
@@ -468,6 +467,24 @@ def params_digest(params: Mapping[str, Any]) -> str:
     return _short(text.encode())
 
 
+def pipeline_id(
+    commit: str | None, patch_digest: str, params_digest: str, data_version: str
+) -> str:
+    """Digest what all steps of one pipeline have in common.
+
+    Parameters
+    ----------
+    commit : str or None
+        The commit; None without one.
+    patch_digest : str
+        SHA-256 of the whole patch; empty for a clean tree.
+    params_digest, data_version : str
+        As the run's tags have them.
+    """
+    parts = [commit, patch_digest, params_digest, data_version]
+    return _short(json.dumps(parts).encode())
+
+
 def lock_digest(root: Path) -> str | None:
     """Digest the environment's lock, with line ends as git stores them.
 
@@ -606,6 +623,22 @@ def _file_changes(numstat: str) -> tuple[FileChange, ...]:
         counts = (None if each == "-" else int(each) for each in (added, removed))
         changes.append(FileChange(path, *counts))
     return tuple(changes)
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Run git in ``root``, whatever repository a hook's environment names; give what it prints.
+
+    Nothing is fetched from a remote that a partial clone promises things of.
+
+    Raises
+    ------
+    RatchetError
+        If git can't answer; the message is a clause that says why.
+    """
+    try:
+        return _git(root, *arguments, GIT_NO_LAZY_FETCH="1")
+    except _GitError as error:
+        raise RatchetError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ def run(
     InterruptionError
         In place of Ctrl-C and SIGTERM.
     """
-    with translated(), _terminated_as_interrupt():
+    with translated(), terminated_as_interrupt():
         run_id = _start(project, step, parent, name)
         try:
             yield run_id
@@ -649,16 +649,28 @@ def model_of(run_id: str) -> RunModel:
     require(run_id)
     with translated():
         run = client.get_run(run_id)
-        outputs = run.outputs
-        logged = [output.model_id for output in outputs.model_outputs] if outputs else []
-        if not logged:
-            raise StoreError(
-                f"Run {run_id} has logged no model. Log one with mlflow.sklearn.log_model,"
-                " or put another run forward."
-            )
-        model = client.get_logged_model(logged[-1])
+        model = client.get_logged_model(model_uri_of(run_id).removeprefix("models:/"))
         folder = Path(mlflow.artifacts.download_artifacts(model.model_uri))
     return RunModel(model.model_uri, model.name, folder, run.data.tags)
+
+
+def model_uri_of(run_id: str) -> str:
+    """Say where MLflow keeps the model of a run, ``models:/m-…``.
+
+    Raises
+    ------
+    StoreError
+        If it has logged none.
+    """
+    with translated():
+        outputs = mlflow.MlflowClient().get_run(run_id).outputs
+    logged = [output.model_id for output in outputs.model_outputs] if outputs else []
+    if not logged:
+        raise StoreError(
+            f"Run {run_id} has logged no model. Log one with mlflow.sklearn.log_model,"
+            " or put another run forward."
+        )
+    return f"models:/{logged[-1]}"
 
 
 @dataclass(frozen=True)
@@ -681,6 +693,49 @@ def origin_of(run_id: str) -> Origin | None:
                 raise
             return None
     return Origin(dict(run.data.params), dict(run.data.tags))
+
+
+def scores_of(run_id: str) -> Mapping[str, float]:
+    """Read the last value of every score of a run."""
+    with translated():
+        return dict(mlflow.MlflowClient().get_run(run_id).data.metrics)
+
+
+def neighbours(run_id: str, tags: Mapping[str, str]) -> list[str]:
+    """List finished runs that carry all ``tags``, in the experiment of a run, the newest first."""
+    condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    with translated():
+        found = mlflow.MlflowClient().search_runs(
+            [_experiment_of(run_id)],
+            f"attributes.status = 'FINISHED' and {condition}",
+            order_by=["attributes.start_time DESC"],
+        )
+    return [str(each.info.run_id) for each in found]
+
+
+def fetch(run_id: str, name: str, into: Path) -> Path | None:
+    """Copy an artifact of a run, a file or a folder, into a folder; None where it has none."""
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        return Path(mlflow.MlflowClient().download_artifacts(run_id, name, str(into)))
+    except (MlflowException, OSError):
+        return None
+
+
+def fetch_model(uri: str, into: Path) -> Path:
+    """Copy the files of a model into a folder, without loading it.
+
+    Raises
+    ------
+    StoreError
+        If the store has not got them.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    try:
+        with translated():
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into)))
+    except OSError as error:
+        raise StoreError(f"The files of {uri} are gone: {error}.") from error
 
 
 def load_array(run_id: str, name: str) -> np.ndarray | None:
@@ -1006,7 +1061,7 @@ def _unwritable_told() -> Iterator[None]:
 
 
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
+def terminated_as_interrupt() -> Iterator[None]:
     """Let SIGTERM, as a container gets it, end a step as Ctrl-C does."""
 
     def interrupt(_signal: int, _frame: Any) -> None:
