@@ -370,6 +370,22 @@ def test_what_is_broken_off_leaves_nothing_and_the_next_time_is_whole(
     assert team.get_run(leader.run_id).outputs.model_outputs
 
 
+def test_scores_that_did_not_reach_the_leaders_run_are_written_the_next_time(project, store, move):
+    expected = described(store, Leader.load(project).run_id)["metrics"]
+    team = move("team")
+    leader = restore.leader(project)
+    numbers = project.evaluated / "metrics.json"
+    numbers.rename(project.build / "gone")
+    with pytest.raises(RatchetError, match="metrics.json is not there. Run the step evaluate"):
+        restore.evaluation(project, leader)
+    (project.build / "gone").rename(numbers)
+    assert len(restored(team, "evaluate")) == 1
+    assert described(team, leader.run_id)["metrics"] != expected
+    restore_all(project)
+    assert len(restored(team, "evaluate")) == 1
+    assert described(team, leader.run_id)["metrics"] == expected
+
+
 def test_a_process_that_is_killed_leaves_no_run_that_seems_whole(
     project, move, running, monkeypatch
 ):
