@@ -376,7 +376,7 @@ def test_scores_that_did_not_reach_the_leaders_run_are_written_the_next_time(pro
     leader = restore.leader(project)
     numbers = project.evaluated / "metrics.json"
     numbers.rename(project.build / "gone")
-    with pytest.raises(RatchetError, match="metrics.json is not there. Run the step evaluate"):
+    with pytest.raises(RatchetError, match=r"metrics\.json is not there\. Run the step evaluate"):
         restore.evaluation(project, leader)
     (project.build / "gone").rename(numbers)
     assert len(restored(team, "evaluate")) == 1
