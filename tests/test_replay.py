@@ -552,9 +552,9 @@ def test_other_settings_and_rows_are_refused_before_a_run_begins(trained, runnin
     code, _, err = call("train", "--params", project.params_file, "--replay", record, *changed)
     assert code == 2
     assert err.splitlines()[-1] == (
-        f"RatchetError: The search of run {run_id} can't be replayed here, for there are other"
-        ' valid rows; seed 8 where it had 7; train.metric "mae" where it had null. Bring back the'
-        " data version and the settings that its run names, and run prepare."
+        f"RatchetError: The search of run {run_id} can't be replayed here: valid rows differ; seed"
+        ' is 8 and was 7; train.metric is "mae" and was null. Bring back the data version and the'
+        " settings that its run names, and run prepare."
     )
     assert len(store.search_runs(["1"])) == runs
 
