@@ -52,6 +52,14 @@ def shown(*events, terminal=False, **search):
     return text.getvalue()
 
 
+def test_a_replay_fills_the_bar_by_its_own_trials_whatever_the_budget():
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    with SearchProgress(settings(budget_seconds=1e-9), console, trials=2) as progress:
+        progress.on_trial(trial(0, 1.0))
+        [task] = progress._bar.tasks
+        assert task.completed == 0.5
+
+
 def test_a_log_gets_a_line_for_each_step_forward_and_each_failure():
     assert shown(
         trial(0, 12.34567, leads=True),

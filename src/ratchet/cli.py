@@ -81,9 +81,14 @@ def train(
 ) -> None:
     """Search for the best model on the prepared rows."""
     project = _project(params, set_)
+    trials = None
+    if replay is not None:
+        from ratchet.course import Record
+
+        trials = len(Record.load(replay).course.trials)
     from ratchet.steps import train as step
 
-    with _progress(project) as progress:
+    with _progress(project, trials) as progress:
         step.run(project, progress.on_trial, progress.on_phase, replay=replay)
 
 
@@ -320,11 +325,11 @@ def _project(params: Path, overrides: list[str]) -> "Project":
 
 
 @contextmanager
-def _progress(project: "Project") -> Iterator["SearchProgress"]:
+def _progress(project: "Project", trials: int | None = None) -> Iterator["SearchProgress"]:
     """Show the search as a live bar on a terminal, as a line a trial elsewhere."""
     from ratchet.progress import SearchProgress
 
-    with SearchProgress(project.settings, _console(stderr=True)) as progress:
+    with SearchProgress(project.settings, _console(stderr=True), trials=trials) as progress:
         yield progress
 
 

@@ -176,16 +176,15 @@ class Record:
             If anything differs, with all that does.
         """
         other = [name for name, each in prepared.items() if each != self.prepared.get(name)]
-        told = [f"other {', '.join(other)}"] if other else []
+        told = [f"{', '.join(other)} differ"] if other else []
         for name in sorted({*settings, *self.settings}):
             now, then = (json.loads(_text(each.get(name))) for each in (settings, self.settings))
             if now != then:
-                told.append(f"{name} {_text(now)} where it had {_text(then)}")
+                told.append(f"{name} is {_text(now)} and was {_text(then)}")
         if told:
             raise RatchetError(
-                f"The search of run {self.run_id} can't be replayed here, for there"
-                f" {'are' if other else 'is'} {'; '.join(told)}. Bring back the data version and"
-                " the settings that its run names, and run prepare."
+                f"The search of run {self.run_id} can't be replayed here: {'; '.join(told)}."
+                " Bring back the data version and the settings that its run names, and run prepare."
             )
 
 

@@ -20,14 +20,16 @@ class SearchProgress:
     failure and a phase get a line.
     """
 
-    def __init__(self, settings: Settings, console: Console) -> None:
+    def __init__(self, settings: Settings, console: Console, *, trials: int | None = None) -> None:
+        """Show a search of these settings, or a replay of so many trials, which has no budget."""
         budget = settings.train.search
-        self._max_trials = budget.max_trials
+        seconds = budget.budget_seconds if trials is None else None
+        self._max_trials = budget.max_trials if trials is None else max(1, trials)
         self._console = console
         self._best = ""
         self._resumed = 0
         self._resumed_best = ""
-        self._bar = _Bar(budget.budget_seconds, console)
+        self._bar = _Bar(seconds, console)
         self._task = self._bar.add_task("first trial", total=1.0, phase="search")
 
     def __enter__(self) -> Self:

@@ -428,14 +428,13 @@ def _search(
     earlier: Sequence[TrialResult],
 ) -> tuple[TrialResult, ...]:
     settings = bench.settings
-    trials: list[TrialResult] = []
+    keep_best = _keeps_best(bench)
 
     def ended(trial: TrialResult) -> None:
         if journal is not None and not trial.resumed:
             answer = bench.answers.get(trial.candidate.key)
             journal.keep(trial, None if answer is None else answer.raw)
-        trials.append(trial)
-        _forget_models(bench, trials)
+        keep_best(trial)
         on_trial(trial)
 
     alone = settings.train.ensemble is Ensemble.NONE
@@ -478,11 +477,10 @@ def _replayed(
 ) -> tuple[TrialResult, ...]:
     """Try again what an earlier search has tried, and end each fit where it was ended then."""
     check_offered(shelf, course)
-    trials: list[TrialResult] = []
+    keep_best = _keeps_best(bench)
 
     def ended(trial: TrialResult) -> None:
-        trials.append(trial)
-        _forget_models(bench, trials)
+        keep_best(trial)
         on_trial(trial)
 
     return again(
@@ -517,10 +515,19 @@ def check_offered(shelf: Sequence[tuple[Backend, Family]], course: Course) -> No
         )
 
 
-def _forget_models(bench: Bench, trials: Sequence[TrialResult]) -> None:
-    """Keep the models of those trials only that may become members."""
-    kept = {trial.candidate.key for trial in ranked(trials, bench.metric)[:POOL]}
-    bench.forget_models([trial for trial in trials if trial.candidate.key not in kept])
+def _keeps_best(bench: Bench) -> Callable[[TrialResult], None]:
+    """Make what is told of each trial, and lets go of models that won't become members."""
+    trials: list[TrialResult] = []
+    held: list[TrialResult] = []
+
+    def keep_best(trial: TrialResult) -> None:
+        trials.append(trial)
+        best = {id(each) for each in ranked(trials, bench.metric)[:POOL]}
+        # Only of trials that have ended: those that are under way have models that nobody ranked.
+        bench.forget_models([each for each in (*held, trial) if id(each) not in best])
+        held[:] = [each for each in (*held, trial) if id(each) in best]
+
+    return keep_best
 
 
 def doubts_of(
