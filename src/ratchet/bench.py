@@ -49,8 +49,8 @@ class Answer:
 class Refit:
     """What became of fitting a candidate on all rows."""
 
-    part: Part | None
-    """The model; None when there was no time for it."""
+    parts: tuple[Part, ...] = ()
+    """The model, or a few that differ by their seeds; empty when there was no time for one."""
     cut: int | None = None
     """The look at the clock at which its time was up; None where it never was."""
 
@@ -166,7 +166,8 @@ class Bench:
         """Estimate how long a fit on all rows takes, in the threads that it gets."""
         fold = len(self.plan[0].train) * trial.candidate.share
         turns = math.ceil(len(self.plan) / min(self.threads, len(self.plan)))
-        return trial.seconds / turns * len(self.rows) / fold
+        once = trial.seconds / turns * len(self.rows) / fold
+        return once * self.family(trial.candidate).refits
 
     def save_seconds(self, trial: TrialResult) -> float:
         """Estimate how long it takes to save a model of the trial's candidate on all rows."""
@@ -204,7 +205,7 @@ class Bench:
         def one(trial: TrialResult) -> Refit:
             left = math.inf if deadline is None else deadline - time.monotonic()
             if trial.candidate.key in late or self.refit_seconds(trial) > left:
-                return Refit(None)
+                return Refit()
             family = self.family(trial.candidate)
             found = trial.refit_params or trial.candidate.params
             candidate = replace(trial.candidate, params=self._scaled(found, family), share=1.0)
@@ -213,10 +214,17 @@ class Bench:
             rows = Rows(X.values, self.y, self._weights)
             threads = max(1, self.threads // workers)
             looks = Looks(cuts.get(trial.candidate.key))
-            fitted = self._fit(candidate, rows, None, X.categorical, deadline, threads, looks)
-            if fitted.cut_short:
-                return Refit(None, looks.up_at)
-            return Refit(Part(transformer, fitted.estimator, 1.0), looks.up_at)
+            made: list[Any] = []
+            for turn in range(family.refits):
+                fitted = self._fit(
+                    candidate, rows, None, X.categorical, deadline, threads, looks, turn
+                )
+                if fitted.cut_short:
+                    break
+                made.append(fitted.estimator)
+            return Refit(
+                tuple(Part(transformer, each, 1 / len(made)) for each in made), looks.up_at
+            )
 
         return tuple(self._beside(workers, one, trials))
 
@@ -329,6 +337,7 @@ class Bench:
         deadline: float | None,
         threads: int,
         looks: Looks,
+        turn: int = 0,
     ) -> Fitted:
         return self.backend(candidate.backend).fit(
             Request(
@@ -340,7 +349,7 @@ class Bench:
                 categorical=categorical,
                 metric=self.metric.name,
                 threads=threads,
-                seed=self.settings.seed,
+                seed=self.settings.seed + turn,
                 loss=None if valid is None else metrics.stopping_loss(self.metric, valid.y),
                 deadline=deadline,
                 gpu=self.settings.train.device is not Device.CPU,

@@ -9,6 +9,10 @@ import numpy as np
 ROUNDS = 60
 # Parts of the rows in turn, on which an ensemble that was chosen on the others is judged.
 PARTS = 5
+# A model of less weight than this is left out if nobody would miss it: if the loss rises by no more
+# than this share without it. Each costs a fit on all rows, room, and time in every answer.
+CRUMB = 0.04
+CRUMB_WORTH = 1e-4
 
 Loss = Callable[[np.ndarray], float]
 """Maps raw answers, quantities (n,) or probabilities (n, K), to the number to minimise."""
@@ -24,12 +28,15 @@ class Choice:
     """Loss on rows that the choice was not made with."""
 
 
-def greedy(answers: Sequence[np.ndarray], loss: Loss, max_members: int) -> np.ndarray:
+def greedy(
+    answers: Sequence[np.ndarray], loss: Loss, max_members: int, rounds: int = ROUNDS
+) -> np.ndarray:
     """Choose weights by adding the model that helps most, again and again.
 
     Starts with the best model. A model may be added many times, which is how
     weights come about; the best ensemble on the way wins, the smaller one of
-    two that are equal.
+    two that are equal. Models of next to no weight that bring next to nothing
+    are left out at the end.
 
     Parameters
     ----------
@@ -39,6 +46,8 @@ def greedy(answers: Sequence[np.ndarray], loss: Loss, max_members: int) -> np.nd
         Judges answers.
     max_members : int
         Most different models.
+    rounds : int
+        Models that are added: a weight is a multiple of one in so many.
 
     Returns
     -------
@@ -60,7 +69,7 @@ def greedy(answers: Sequence[np.ndarray], loss: Loss, max_members: int) -> np.nd
     counts = np.zeros(len(answers), dtype=np.int64)
     total = np.zeros_like(answers[0], dtype=np.float64)
     best, best_counts = np.inf, counts
-    for turn in range(1, ROUNDS + 1):
+    for turn in range(1, rounds + 1):
         full = np.count_nonzero(counts) >= max_members
         open_ = np.flatnonzero(counts) if full else np.arange(len(answers))
         losses = [loss((total + answers[int(place)]) / turn) for place in open_]
@@ -71,7 +80,23 @@ def greedy(answers: Sequence[np.ndarray], loss: Loss, max_members: int) -> np.nd
             best, best_counts = min(losses), counts.copy()
     if not best_counts.any():  # no loss is a number
         best_counts[0] = 1
-    return best_counts / best_counts.sum()
+    return _without_crumbs(best_counts / best_counts.sum(), answers, loss)
+
+
+def _without_crumbs(weights: np.ndarray, answers: Sequence[np.ndarray], loss: Loss) -> np.ndarray:
+    """Leave out models of little weight, the smallest first, that nobody would miss."""
+    small = [place for place in np.argsort(weights, kind="stable") if 0 < weights[place] < CRUMB]
+    if not small:
+        return weights
+    least = loss(mixed(answers, weights))
+    allowed = least + CRUMB_WORTH * abs(least)
+    for place in small:
+        fewer = weights.copy()
+        fewer[place] = 0.0
+        fewer /= fewer.sum()
+        if loss(mixed(answers, fewer)) <= allowed:
+            weights = fewer
+    return weights
 
 
 def best_alone(answers: Sequence[np.ndarray], loss: Loss, _: int = 1) -> np.ndarray:

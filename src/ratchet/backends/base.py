@@ -90,6 +90,9 @@ class Family:
     """Rough time of a fit, in those of a linear model: the portfolio begins with the cheapest."""
     rounds: str | None = None
     """Hyperparameter that early stopping finds, e.g. ``n_estimators``; None without any."""
+    refits: int = 1
+    """Fits on all rows, each with a seed of its own, that answer by their mean; more than one where
+    a single fit depends much on luck and costs little."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ ROUND_ROWS = 50_000
 # A sparse matrix of fewer cells is trained on faster when it is written out; 200 MB.
 MAX_DENSE_CELLS = 50_000_000
 
+# Where a network ends depends on where it began, and nothing stops the last one early. On six small
+# tables the mean of three had 1 to 2 % less loss than one, and five no less than three.
+REFITS = 3
+ROWS_FOR_REFITS = 20_000
+
 # What params.yaml may fix beside the hyperparameters that are searched.
 OPTIONS = (
     "batch_size",
@@ -89,6 +94,7 @@ class NeuralNetworkBackend(Backend):
             },
             cost=15.0,
             rounds="max_iter",
+            refits=REFITS if task.n_rows <= ROWS_FOR_REFITS else 1,
         )
         options = dict(self.options)
         if "hidden_layer_sizes" in options:
