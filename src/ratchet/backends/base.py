@@ -122,11 +122,14 @@ class Looks:
     """Looks so far."""
 
     def time_is_up(self, deadline: float | None) -> bool:
-        """Look at the clock; once the time is up, it stays so."""
+        """Look at the clock; without a deadline, answer as it was answered before."""
         self.count += 1
-        if self.up_at is None and deadline is not None and time.monotonic() >= deadline:
+        if deadline is None:
+            return self.up_at is not None and self.count >= self.up_at
+        late = time.monotonic() >= deadline
+        if late and self.up_at is None:
             self.up_at = self.count
-        return self.up_at is not None and self.count >= self.up_at
+        return late
 
 
 @dataclass(frozen=True)
