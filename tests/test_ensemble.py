@@ -110,3 +110,21 @@ def test_a_weight_is_a_multiple_of_a_part_of_the_rounds():
         np.allclose(weights * turns, np.round(weights * turns))
         for turns in range(1, ensemble.ROUNDS + 1)
     )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_model_has_so_little_weight_that_nobody_would_miss_it(seed):
+    answers = said(*np.linspace(0.5, 1.5, 20), seed=seed)
+    weights = greedy(answers, EVERYTHING, 20)
+    loss = EVERYTHING(mixed(answers, weights))
+    small = np.flatnonzero((weights > 0) & (weights < 0.04))
+    assert len(small)
+    for place in small:
+        fewer = np.where(np.arange(20) == place, 0, weights)
+        assert EVERYTHING(mixed(answers, fewer / fewer.sum())) > loss * 1.0003
+
+
+def test_as_many_models_are_added_as_there_are_rounds():
+    answers = said(0.5, 0.5, 0.5, 0.5, 0.5)
+    assert np.count_nonzero(greedy(answers, EVERYTHING, 5, 1)) == 1
+    assert np.count_nonzero(greedy(answers, EVERYTHING, 5, 2)) == 2

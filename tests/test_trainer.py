@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from conftest import tiny_settings, tiny_table
 from debug_backend import DebugBackend, on_shelf
 from sklearn.metrics import fbeta_score
 
-from ratchet import backends, folds, metrics
+from ratchet import backends, folds, metrics, trainer
+from ratchet.bench import Answer
 from ratchet.errors import RatchetError, SettingsError
 from ratchet.model import Calibration, predict
 from ratchet.problem import ProblemType
@@ -437,6 +439,43 @@ def test_without_time_for_that_the_models_of_the_folds_answer_together(once, mon
         [model.predict(valid_rows[schema.names]) for model in training.model.estimators_], axis=0
     )
     np.testing.assert_allclose(predict(training.model, valid_rows, schema).values, each)
+
+
+def test_a_network_is_fitted_on_all_rows_from_three_beginnings():
+    training, _, valid_rows, schema = trained(
+        train__families=["mlp"], train__search__max_trials=1, rows=60
+    )
+    prepare, networks = training.model[:-1], training.model[-1].estimators_
+    assert len(networks) == 3
+    rows = prepare.transform(valid_rows[schema.names])
+    answers = [each.predict(rows) for each in networks]
+    assert not np.allclose(answers[0], answers[1])
+    np.testing.assert_allclose(
+        predict(training.model, valid_rows, schema).values, np.mean(answers, axis=0)
+    )
+
+
+def test_time_is_kept_for_the_members_that_the_ensemble_would_have_and_for_no_others():
+    chosen = settings(train__ensemble="greedy")
+    train_rows, valid_rows, schema = parts(chosen)
+    rows = pd.concat([train_rows, valid_rows], ignore_index=True)
+    plans = trainer._Plans(
+        rows, len(train_rows), schema, chosen, trainer.metric_of(schema, chosen), None
+    )
+    bench = plans.with_holdout()
+    random = np.random.default_rng(0)
+    done = []
+    for number, noise in enumerate((1.0, 1.1, 30.0, 40.0)):
+        candidate = Candidate("sklearn", "ridge", {"alpha": float(number)})
+        raw = bench.y_scored + noise * random.normal(size=len(bench.y_scored))
+        bench.answers[candidate.key] = Answer(raw)
+        score, _ = bench.score(raw)
+        done.append(TrialResult(number, candidate, score, score, 1.0, 1.0))
+    assert [trial.number for trial in trainer._likely_members(bench, done)] == [0, 1]
+    alone = replace(bench, settings=settings(train__ensemble="none"))
+    assert [trial.number for trial in trainer._likely_members(alone, done)] == [0]
+    alike = replace(bench, settings=settings(train__ensemble="voting", train__max_members=3))
+    assert [trial.number for trial in trainer._likely_members(alike, done)] == [0, 1, 2]
 
 
 def test_a_small_table_is_dealt_to_folds_and_few_rows_more_than_once():

@@ -12,7 +12,7 @@ PARTS = 5
 # A model of less weight than this is left out if nobody would miss it: if the loss rises by no more
 # than this share without it. Each costs a fit on all rows, room, and time in every answer.
 CRUMB = 0.04
-CRUMB_WORTH = 1e-4
+CRUMB_WORTH = 3e-4
 
 Loss = Callable[[np.ndarray], float]
 """Maps raw answers, quantities (n,) or probabilities (n, K), to the number to minimise."""
