@@ -80,15 +80,16 @@ def training_of(run_id: str) -> Record:
     Raises
     ------
     StoreError
-        If there is none, as of the run of prepare, or the store fails.
+        If there is none, such as where prepare ran by itself, or the store fails.
     """
     here = run_id
     for _ in range(_HOPS):
-        about = "" if here == run_id else f"about run {here}, "
+        about = "" if here == run_id else f" about run {here},"
         found = read(here)
         if found is None:
-            where = f"the store {tracking.masked(mlflow.get_tracking_uri())}"
-            raise StoreError(f"Run {run_id} is {about and about + 'which is '}not in {where}.")
+            which = f"{about} which is" if about else ""
+            where = tracking.masked(mlflow.get_tracking_uri())
+            raise StoreError(f"Run {run_id} is{which} not in the store {where}.")
         if found.step == "train" or (not found.step and found.models):
             return found
         named = found.tags.get(LEADER_TAG) or _training_below(here) or found.tags.get(PARENT_TAG)
@@ -96,7 +97,7 @@ def training_of(run_id: str) -> Record:
             return found
         if not named:
             raise StoreError(
-                f"Run {run_id} is {about}a run of {found.step}, which has no model and belongs to"
+                f"Run {run_id} is{about} a run of {found.step}, which has no model and belongs to"
                 " no training. Name a run that has trained or judged one."
             )
         here = named
