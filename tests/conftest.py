@@ -88,6 +88,24 @@ def store(
     mlflow.set_registry_uri(None)
 
 
+@pytest.fixture
+def tagged(store: "MlflowClient") -> Callable[..., str]:
+    """Make a finished run of a step with tags ``ratchet.…`` and a parent; give its id."""
+    experiment = store.create_experiment("taxi")
+
+    def make(step: str | None, parent: str | None = None, **tags: str) -> str:
+        named = {f"ratchet.{name}": value for name, value in tags.items()}
+        if parent:
+            named["mlflow.parentRunId"] = parent
+        if step:
+            named["ratchet.step"] = step
+        run_id = str(store.create_run(experiment, tags=named).info.run_id)
+        store.set_terminated(run_id)
+        return run_id
+
+    return make
+
+
 def tiny_table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
     """Rows whose ``price`` follows from the other columns, but for a little noise."""
     random = np.random.default_rng(seed)

@@ -862,3 +862,6 @@ def test_a_run_without_a_training_is_a_mistake(project, runs, store):
     prepared = store.get_run(runs[0]).data.tags["ratchet.prepare_run"]
     with pytest.raises(StoreError, match="belongs to no training"):
         compare.read(project, prepared, runs[1])
+    foreign = store.create_run(store.create_experiment("foreign")).info.run_id
+    with pytest.raises(StoreError, match="has no model, and belongs to no training"):
+        compare.read(project, foreign, runs[1])

@@ -141,7 +141,10 @@ def test_a_healthy_project_has_nothing_wrong(root, recorded):
     own = [each for group, each in found.findings if group != "machine"]
     assert [each for each in own if each.state in (State.ERROR, State.WARNING)] == []
     skipped = {each.check for _, each in found.findings if each.state is State.SKIPPED}
-    assert skipped == {"own_environment", "leader_loads", "champion_loads", "stage_and_alias"}
+    assert skipped == {
+        *("own_environment", "leader_loads", "leader_recorded", "champion_loads"),
+        "stage_and_alias",
+    }
 
 
 def test_looking_changes_nothing_and_makes_no_store(root, request):
@@ -1162,6 +1165,44 @@ def test_a_leader_that_nobody_trusts_is_told(evaluated, monkeypatch):
         "the leader can't be loaded: it is saved with cloudpickle, which may run any code"
     )
     assert found.mend == "python src train"
+
+
+def test_a_leader_that_the_store_lacks_is_told_before_a_step_logs_it_again(
+    project, store, empty_store, tmp_path, monkeypatch
+):
+    from ratchet import tracking
+    from ratchet.steps import restore
+
+    place, run_id = project.root, restore.look(project).run_id
+    (found,) = look(place, models.leader_recorded)
+    assert (found.state, found.told) == (State.OK, f"its run is {run_id}")
+    told = (
+        f"its run {run_id} is not in the store; the next step logs it again from"
+        " build/train/run.json"
+    )
+    team = tmp_path / "team.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{team}")
+    for _ in range(2):  # no store yet, and one without runs
+        (found,) = look(place, models.leader_recorded)
+        assert (found.state, found.told) == (State.OK, told)
+        shutil.copy(empty_store, team)
+    (place / "build" / "train" / "run.json").rename(tmp_path / "run.json")
+    found = wrong(place, models.leader_recorded)
+    assert (found.state, found.mend) == (State.ERROR, "python src train")
+    assert found.told == (
+        f"the leader's run {run_id} is not in the store, and there is no build/train/run.json to"
+        " log it again from"
+    )
+    (tmp_path / "run.json").rename(place / "build" / "train" / "run.json")
+    tracking.connect(project)
+    again = restore.leader(project).run_id
+    (found,) = look(place, models.leader_recorded)
+    assert (found.state, found.told) == (
+        State.OK,
+        f"its run {run_id} is in the store as {again}, logged again",
+    )
+    (place / "build" / "train" / "leader.json").write_text("{}")
+    assert wrong(place, models.leader_recorded).mend == "python src train"
 
 
 @pytest.fixture

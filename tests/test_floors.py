@@ -1,6 +1,7 @@
 """Imports may only point down."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,14 +21,14 @@ FLOORS = (
     {"datastore", "model_trainer", "trainer"},
     {"dvc_source", "scratch"},
     {"clusters", "tracking"},
-    {"record", "recorded", "records", "registry"},
-    {"checks", "steps"},
+    {"recorded", "registry", "runfile"},
+    {"checks", "recipe", "steps"},
     {"commands"},
     {"cli"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"checks", "dvc_source", "recorded", "records", "registry", "tracking"},
+    "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},
@@ -66,6 +67,15 @@ def privately_imported(path: Path) -> Iterator[str]:
 
 def test_every_room_has_a_floor():
     assert {room(path) for path in modules()} == set(FLOOR_OF)
+
+
+def test_the_page_on_architecture_has_the_same_floors():
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", page, re.MULTILINE)
+    told = {int(floor): set(re.findall(r"`(\w+)`", rooms)) for floor, rooms in rows}
+    assert told == dict(enumerate(FLOORS))
+    (highest,) = re.findall(r"Floors 0 to (\d+) touch no MLflow", page)
+    assert int(highest) + 1 == min(FLOOR_OF[name] for name in ONLY_IN["mlflow"])
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))

@@ -10,11 +10,11 @@ import pytest
 from conftest import described
 from mlflow.exceptions import MlflowException
 
-from ratchet import records, tracking
+from ratchet import runfile, tracking
 from ratchet.commands import status
 from ratchet.errors import RatchetError, StoreError
 from ratchet.project import Project
-from ratchet.records import RESTORED_FROM
+from ratchet.runfile import RESTORED_FROM
 from ratchet.steps import evaluate, prepare, promote, restore, train
 from ratchet.steps.train import Leader
 from ratchet.tracking import File, Param, Score, Tag
@@ -462,14 +462,14 @@ def test_a_file_that_lies_nowhere_else_and_a_long_chart_of_the_machine_are_kept(
             File(folder / "pictures", "pictures"),
         ]
         tracking.write(run_id, items)
-    records.keep(folder, run_id)
-    record = records.Record.load(folder, made_by="own")
-    assert [(each.path, each.text is None) for each in record.artifacts] == [
+    runfile.keep(folder, run_id)
+    kept = runfile.RunFile.load(folder, made_by="own")
+    assert [(each.path, each.text is None) for each in kept.artifacts] == [
         ("deep/down/raw.bin", False),
         ("pictures/both.txt", True),
     ]
     team = move("team")
-    again = records.log_again(project, record, folder)
+    again = runfile.log_again(project, kept, folder)
     was, now = described(store, run_id), described(team, again)
     machine = [(1.0, 1), (1000.0, 1000)]
     points = was["metrics"].pop("system/cpu"), now["metrics"].pop("system/cpu")
@@ -481,13 +481,11 @@ def test_a_file_that_lies_nowhere_else_and_a_long_chart_of_the_machine_are_kept(
     assert tracking.PARENT_TAG not in team.get_run(again).data.tags
 
 
-def test_a_record_reads_back_as_it_was_written(project):
+def test_a_run_file_reads_back_as_it_was_written(project):
     for folder, step in ((project.prepared, "prepare"), (project.trained, "train")):
-        record = records.Record.load(folder, made_by=step)
-        assert json.loads(json.dumps(record.plain())) == json.loads(
-            (folder / "run.json").read_text()
-        )
-        assert record.experiment == "tiny"
-        assert record.tags["ratchet.step"] == step
-    assert len(record.children) == 3
-    assert record.run_id == Leader.load(project).run_id
+        kept = runfile.RunFile.load(folder, made_by=step)
+        assert json.loads(json.dumps(kept.plain())) == json.loads((folder / "run.json").read_text())
+        assert kept.experiment == "tiny"
+        assert kept.tags["ratchet.step"] == step
+    assert len(kept.children) == 3
+    assert kept.run_id == Leader.load(project).run_id

@@ -15,8 +15,8 @@ from ratchet import tracking
 from ratchet.errors import StoreError
 from ratchet.tracking import LEADER_TAG, PARENT_TAG, STEP_TAG
 
-# From a promotion to its pipeline, from there to the training.
-_MOST_STEPS = 4
+# From a promotion to its pipeline, from there to the training: no way is longer.
+_HOPS = 4
 
 
 @dataclass(frozen=True)
@@ -65,52 +65,82 @@ def read(run_id: str) -> Record | None:
     StoreError
         If the store fails.
     """
-    with tracking.translated():
-        try:
-            return _record(mlflow.MlflowClient().get_run(run_id))
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return None
+    found = tracking.read(run_id)
+    return None if found is None else _record(found)
 
 
 def training_of(run_id: str) -> Record:
     """Find the training that a run belongs to.
 
-    That of a pipeline, an evaluation or a promotion is the one whose leader it
-    is about, that of a trial the one whose search made it. A run of another
-    project, which has a model, is its own.
+    That of a pipeline, an evaluation or a decision is the one whose leader it
+    is about, that of a trial the one whose search made it. A run that this
+    project did not make is its own, unless it has no model and lies below one
+    that belongs to a training.
 
     Raises
     ------
     StoreError
-        If there is none, or the store fails.
+        If there is none, such as where prepare ran by itself, or the store fails.
     """
-    asked = run_id
-    for _ in range(_MOST_STEPS):
-        found = read(run_id)
+    here = run_id
+    for _ in range(_HOPS):
+        about = "" if here == run_id else f" about run {here},"
+        found = read(here)
         if found is None:
-            break
+            which = f"{about} which is" if about else ""
+            where = tracking.masked(mlflow.get_tracking_uri())
+            raise StoreError(f"Run {run_id} is{which} not in the store {where}.")
         if found.step == "train" or (not found.step and found.models):
             return found
-        child = _training_in(found.run_id)
-        above = found.tags.get(LEADER_TAG) or child or found.tags.get(PARENT_TAG)
-        if not above:
+        named = found.tags.get(LEADER_TAG) or _training_below(here) or found.tags.get(PARENT_TAG)
+        if not named and not found.step:
+            return found
+        if not named:
             raise StoreError(
-                f"Run {asked} is a {found.step or 'run'} without a model, and belongs to no"
-                " training. Name a run that has trained or judged one."
+                f"Run {run_id} is{about} a run of {found.step}, which has no model and belongs to"
+                " no training. Name a run that has trained or judged one."
             )
-        run_id = above
-    raise StoreError(f"The training that run {asked} belongs to is not in the store: {run_id}.")
+        here = named
+    raise StoreError(f"Run {run_id} names no run that trained a model.")
+
+
+def neighbours(run_id: str, tags: Mapping[str, str], *, finished: bool = True) -> list[str]:
+    """List runs that carry all ``tags``, in the experiment of a run, the newest first.
+
+    Parameters
+    ----------
+    run_id : str
+        A run of the experiment.
+    tags : mapping of str to str
+        What they carry.
+    finished : bool
+        Whether only those count that came to a good end.
+
+    Raises
+    ------
+    StoreError
+        If the store fails, or has no such run.
+    """
+    conditions = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+    if finished:
+        conditions.append("attributes.status = 'FINISHED'")
+    client = mlflow.MlflowClient()
+    with tracking.translated():
+        found = client.search_runs(
+            [client.get_run(run_id).info.experiment_id],
+            " and ".join(conditions),
+            order_by=["attributes.start_time DESC"],
+        )
+    return [str(each.info.run_id) for each in found]
 
 
 def download(run_id: str, name: str, folder: Path) -> Path | None:
-    """Copy an artifact of a run into a folder; None where the run hasn't got it.
+    """Copy an artifact of a run, a file or a folder, into the run's own folder below ``folder``.
 
-    Raises
-    ------
-    StoreError
-        If the store fails.
+    Returns
+    -------
+    Path or None
+        The copy; None where the run hasn't got it, or it can't be had.
     """
     into = folder / run_id
     into.mkdir(parents=True, exist_ok=True)
@@ -120,21 +150,22 @@ def download(run_id: str, name: str, folder: Path) -> Path | None:
         return None
 
 
-def download_model(model_id: str, folder: Path) -> Path:
-    """Copy a logged model into a folder: MLflow writes a note beside what it hands out.
+def download_model(uri: str, folder: Path) -> Path:
+    """Copy the files of a model, ``models:/…``, into a folder, without loading it.
+
+    It is a copy, since MLflow writes a note beside what it hands out.
 
     Raises
     ------
     StoreError
-        If it isn't there, or the store fails.
+        If they aren't there, or the store fails.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with tracking.translated():
         try:
-            return Path(
-                mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(folder))
-            )
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
         except OSError as error:
-            raise StoreError(f"The model {model_id} is gone: {error}.") from error
+            raise StoreError(f"The files of {uri} are gone: {error}.") from error
 
 
 def series(run_id: str, name: str) -> tuple[tuple[int, float], ...]:
@@ -163,7 +194,7 @@ def _record(run: Run) -> Record:
         tags=tags,
         metrics=dict(run.data.metrics),
         tables=tuple(map(_table, run.inputs.dataset_inputs if run.inputs else ())),
-        models=tuple(each.model_id for each in (run.outputs.model_outputs if run.outputs else ())),
+        models=tracking.model_ids(run),
     )
 
 
@@ -180,15 +211,8 @@ def _table(read: mlflow.entities.DatasetInput) -> Table:
     return Table(tags.get("mlflow.data.context", ""), read.dataset.digest, rows, columns)
 
 
-def _training_in(run_id: str) -> str | None:
-    """Find the newest training among the runs that a run has started."""
-    client = mlflow.MlflowClient()
-    with tracking.translated():
-        place = client.get_run(run_id).info.experiment_id
-        found = client.search_runs(
-            [place],
-            f"tags.`{PARENT_TAG}` = '{run_id}' and tags.`{STEP_TAG}` = 'train'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-        )
-    return str(found[0].info.run_id) if found else None
+def _training_below(run_id: str) -> str | None:
+    """Find the newest training that a run has started, a finished one if there is one."""
+    tags = {PARENT_TAG: run_id, STEP_TAG: "train"}
+    below = neighbours(run_id, tags) or neighbours(run_id, tags, finished=False)
+    return below[0] if below else None

@@ -55,6 +55,9 @@ LEADER_TAG = "ratchet.leader_run"
 USES_SCORE = "test/uses_before"
 """Score of an evaluation: how many other models the test rows had judged before."""
 
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""Codes of MLflow's errors for an id or a name that it hasn't got."""
+
 PLAIN_LOADERS = ("mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost", "mlflow.onnx")
 """Loaders of formats that hold numbers and no code."""
 
@@ -663,8 +666,7 @@ def model_uri_of(run_id: str) -> str:
         If it has logged none.
     """
     with translated():
-        outputs = mlflow.MlflowClient().get_run(run_id).outputs
-    logged = [output.model_id for output in outputs.model_outputs] if outputs else []
+        logged = model_ids(mlflow.MlflowClient().get_run(run_id))
     if not logged:
         raise StoreError(
             f"Run {run_id} has logged no model. Log one with mlflow.sklearn.log_model,"
@@ -685,57 +687,30 @@ class Origin:
 
 def origin_of(run_id: str) -> Origin | None:
     """Read params and tags of a run; None when the store hasn't got it."""
-    with translated():
-        try:
-            run = mlflow.MlflowClient().get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            return None
-    return Origin(dict(run.data.params), dict(run.data.tags))
+    run = read(run_id)
+    return Origin(dict(run.data.params), dict(run.data.tags)) if run else None
 
 
-def scores_of(run_id: str) -> Mapping[str, float]:
-    """Read the last value of every score of a run."""
-    with translated():
-        return dict(mlflow.MlflowClient().get_run(run_id).data.metrics)
-
-
-def neighbours(run_id: str, tags: Mapping[str, str]) -> list[str]:
-    """List finished runs that carry all ``tags``, in the experiment of a run, the newest first."""
-    condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    with translated():
-        found = mlflow.MlflowClient().search_runs(
-            [_experiment_of(run_id)],
-            f"attributes.status = 'FINISHED' and {condition}",
-            order_by=["attributes.start_time DESC"],
-        )
-    return [str(each.info.run_id) for each in found]
-
-
-def fetch(run_id: str, name: str, into: Path) -> Path | None:
-    """Copy an artifact of a run, a file or a folder, into a folder; None where it has none."""
-    into.mkdir(parents=True, exist_ok=True)
-    try:
-        return Path(mlflow.MlflowClient().download_artifacts(run_id, name, str(into)))
-    except (MlflowException, OSError):
-        return None
-
-
-def fetch_model(uri: str, into: Path) -> Path:
-    """Copy the files of a model into a folder, without loading it.
+def read(run_id: str) -> Run | None:
+    """Read a run as MLflow gives it; None when the store hasn't got it.
 
     Raises
     ------
     StoreError
-        If the store has not got them.
+        If the store fails.
     """
-    into.mkdir(parents=True, exist_ok=True)
-    try:
-        with translated():
-            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(into)))
-    except OSError as error:
-        raise StoreError(f"The files of {uri} are gone: {error}.") from error
+    with translated():
+        try:
+            return mlflow.MlflowClient().get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
+            return None
+
+
+def model_ids(run: Run) -> tuple[str, ...]:
+    """Give the ids of the models that a run has logged, in their order."""
+    return tuple(each.model_id for each in (run.outputs.model_outputs if run.outputs else ()))
 
 
 def load_array(run_id: str, name: str) -> np.ndarray | None:

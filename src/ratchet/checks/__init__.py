@@ -61,7 +61,15 @@ GROUPS: tuple[tuple[str, tuple[Check, ...]], ...] = (
             store.open_runs,
         ),
     ),
-    ("models", (models.leader_loads, models.champion_loads, models.stage_and_alias)),
+    (
+        "models",
+        (
+            models.leader_loads,
+            models.leader_recorded,
+            models.champion_loads,
+            models.stage_and_alias,
+        ),
+    ),
 )
 """All checks, by what they look at, in the order in which they are shown."""
 

@@ -1,12 +1,14 @@
-"""Checks of the models: can the leader and the champion be loaded without trusting anybody."""
+"""Checks of the models: is their run there, and can they be loaded without trusting anybody."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from ratchet import sources
+from ratchet import files, sources
 from ratchet.checks.base import Said, Site, SkipError, error, ok, quoted, read_yaml, some, warning
+from ratchet.checks.stores import NOT_YET
+from ratchet.errors import RatchetError
 
 
 def leader_loads(site: Site) -> Iterator[Said]:
@@ -16,10 +18,41 @@ def leader_loads(site: Site) -> Iterator[Said]:
         raise SkipError("no leader has been trained yet")
     fault = _refused(folder)
     if fault:
-        again = "dvc repro --force train" if site.dvc else "python src train"
-        yield error(f"the leader can't be loaded: {fault}", again)
+        yield error(f"the leader can't be loaded: {fault}", _again(site))
     else:
         yield ok("it loads without pickle")
+
+
+def leader_recorded(site: Site) -> Iterator[Said]:
+    """See that the leader's run is in the store, or can be logged again there by the next step."""
+    project = site.project
+    if not (project.trained / "leader.json").is_file():
+        raise SkipError("no leader has been trained yet")
+    # A store that is yet to be made has no runs; of any other that can't be asked nothing is known.
+    client = None if site.access.absent == NOT_YET else site.client
+    from ratchet import runfile
+
+    try:
+        run_id = str(files.read_json(project.trained / "leader.json", made_by="train")["run_id"])
+        kept = runfile.RunFile.load(project.trained, made_by="train")
+        found = runfile.find(project, run_id, client) if client is not None else None
+    except (RatchetError, KeyError, TypeError) as fault:
+        yield error(f"it can't be told which run the leader has: {fault}".rstrip("."), _again(site))
+        return
+    file = (project.trained / runfile.FILE).relative_to(project.root).as_posix()
+    if found == run_id:
+        yield ok(f"its run is {run_id}")
+    elif found is not None:
+        yield ok(f"its run {run_id} is in the store as {found}, logged again")
+    elif kept is not None:
+        yield ok(f"its run {run_id} is not in the store; the next step logs it again from {file}")
+    else:
+        told = f"the leader's run {run_id} is not in the store, and there is no {file} to log it"
+        yield error(f"{told} again from", _again(site))
+
+
+def _again(site: Site) -> str:
+    return "dvc repro --force train" if site.dvc else "python src train"
 
 
 def champion_loads(site: Site) -> Iterator[Said]:

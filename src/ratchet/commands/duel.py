@@ -179,9 +179,8 @@ def _predicted(training: Training, rows: pd.DataFrame, here: Schema) -> Predicti
             f"the rows at hand have another target than {training.letter} predicts"
         )
     into = training.folder / f"model-{training.letter}"
-    into.mkdir()
     try:
-        folder = recorded.download_model(training.record.models[-1], into)
+        folder = recorded.download_model(f"models:/{training.record.models[-1]}", into)
         return model.predict(tracking.load_model(str(folder)), rows, training.schema)
     except (RatchetError, KeyError, ValueError, TypeError, AttributeError) as error:
         told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")

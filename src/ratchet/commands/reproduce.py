@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ratchet import files, likeness, lineage, scratch, table, tracking
+from ratchet import files, likeness, lineage, recorded, scratch, table, tracking
 from ratchet.errors import DataError, InterruptionError, RatchetError, StoreError
 from ratchet.likeness import Distance
 from ratchet.metrics import Predictions
 from ratchet.project import Project
-from ratchet.record import Record, training_of
+from ratchet.recipe import Recipe
 from ratchet.registry import references
 from ratchet.registry.references import Reference
 from ratchet.scratch import Interpreter, StepError
@@ -208,13 +208,13 @@ def run(
         raise RatchetError(f"--tolerance must be a number of at least 0, got {tolerance}.")
     tracking.connect(project)
     found = references.resolve(text)
-    run_id = training_of(found.run_id)
+    trained = recorded.training_of(found.run_id)
     try:
         with (
             tracking.terminated_as_interrupt(),
             scratch.folder(keep, project.home) as folder,
         ):
-            attempt = _Attempt(project.home, Record.read(run_id, folder / "record"), folder)
+            attempt = _Attempt(project.home, Recipe.read(trained, folder / "record"), folder)
             attempt.make(found)
     except KeyboardInterrupt:
         left = f"what it had made is in {keep}" if keep else "nothing of it is left"
@@ -227,7 +227,7 @@ def run(
         label=found.label,
         model=found.model,
         version=found.version,
-        run_id=run_id,
+        run_id=trained.run_id,
         answer=answer,
         differences=differences,
         predictions=attempt.predictions,
@@ -274,24 +274,24 @@ def _verdict(attempt: "_Attempt", tolerance: float) -> tuple[Answer, tuple[Diffe
 class _Attempt:
     """Making one model again, and all that is found out on the way."""
 
-    def __init__(self, home: Path, record: Record, folder: Path) -> None:
+    def __init__(self, home: Path, recipe: Recipe, folder: Path) -> None:
         self.differences: list[Difference] = []
         self.predictions: Distance | None = None
         self.score: Scores | None = None
         self.built = False
         self._home = home
-        self._record = record
+        self._recipe = recipe
         self._folder = folder
         self._checkout = folder / "checkout"
 
     def make(self, found: Reference) -> None:
         """Go as far as the record leads; what is missing is all told before anything runs."""
-        if tracking.STEP_TAG not in self._record.tags:
-            self._tell(Kind.NO_RECORD, f"run {self._record.run_id} was not made by this project")
+        if tracking.STEP_TAG not in self._recipe.tags:
+            self._tell(Kind.NO_RECORD, f"run {self._recipe.run_id} was not made by this project")
             return
         self._name_unrecorded()
         params, source, model = self._code(), self._data(), self._model(found)
-        ready = params if source and model and self._record.params else None
+        ready = params if source and model and self._recipe.params else None
         interpreter = self._interpreter(ready)
         self._compare_machine(interpreter)
         if ready is None or source is None or model is None:
@@ -309,12 +309,12 @@ class _Attempt:
 
     def _name_unrecorded(self) -> None:
         """Name what the run doesn't say."""
-        record, tags = self._record, self._record.tags
+        recipe, tags = self._recipe, self._recipe.tags
         reason = tags.get("ratchet.code_reason")
         needed = {
-            f"the commit{f' ({reason})' if reason else ''}": record.commit,
-            "the data version": record.data_version,
-            f"its settings (lineage/{Path(record.params_file).name})": record.params,
+            f"the commit{f' ({reason})' if reason else ''}": recipe.commit,
+            "the data version": recipe.data_version,
+            f"its settings (lineage/{Path(recipe.params_file).name})": recipe.params,
         }
         missing = [name for name, value in needed.items() if not value]
         if missing:
@@ -322,7 +322,7 @@ class _Attempt:
 
     def _code(self) -> Path | None:
         """Make the recorded tree; give the path of its parameter file, None if it can't be had."""
-        commit, patch = self._record.commit, self._record.patch
+        commit, patch = self._recipe.commit, self._recipe.patch
         if commit is None:
             return None
         logger.info("reproduce: the code of commit %s", commit[:12])
@@ -330,7 +330,7 @@ class _Attempt:
             scratch.check_out(self._home, commit, self._checkout)
             gone = False
         except RatchetError as error:
-            url = self._record.tags.get("mlflow.source.git.repoURL")
+            url = self._recipe.tags.get("mlflow.source.git.repoURL")
             origin = f"; its run names the repository {url}" if url else ""
             self._tell(Kind.COMMIT_GONE, f"{error}{origin}")
             gone = True
@@ -343,14 +343,14 @@ class _Attempt:
             self._tell(Kind.PATCH, f"the patch does not apply: {error}")
             return None
         try:
-            return scratch.inside(self._checkout, self._record.params_file)
+            return scratch.inside(self._checkout, self._recipe.params_file)
         except RatchetError as error:
             self._tell(Kind.NO_RECORD, f"the parameter file of its run: {error}")
             return None
 
     def _is_patch_sound(self) -> bool:
         """Tell whether the recorded patch may be applied, and name what it lacks."""
-        patch, dirty = self._record.patch, self._record.tags.get("ratchet.dirty")
+        patch, dirty = self._recipe.patch, self._recipe.tags.get("ratchet.dirty")
         if patch is None:
             if dirty != "false":
                 told = "was dirty, and" if dirty == "true" else "may have been dirty, and"
@@ -369,34 +369,34 @@ class _Attempt:
 
     def _is_own(self, patch: Path) -> bool:
         """Tell whether the patch is the one whose digest is in the run's tags."""
-        tags = self._record.tags
+        tags = self._recipe.tags
         names = ("ratchet.params_digest", "ratchet.data_version", "ratchet.pipeline")
         if any(name not in tags for name in names):
             return True
         params, data, pipeline = (tags[name] for name in names)
         digest = scratch.patch_digest(patch)
-        return lineage.pipeline_id(self._record.commit, digest, params, data) == pipeline
+        return lineage.pipeline_id(self._recipe.commit, digest, params, data) == pipeline
 
     def _data(self) -> str | None:
         """Bring the data; give what ``data.source`` has to say then, None if nobody has it."""
-        version, source = self._record.data_version, self._record.setting("data.source")
+        version, source = self._recipe.data_version, self._recipe.setting("data.source")
         if not version or not source:
             return None
         logger.info("reproduce: the data of version %s", version)
-        folder = (self._home / self._record.params_file).parent
+        folder = (self._home / self._recipe.params_file).parent
         original = Path(os.path.abspath(folder / str(source)))  # noqa: PTH100 - links stay
         try:
             place = original.relative_to(self._home).as_posix()
-            target = recorded = scratch.inside(self._checkout, place)
+            target = known = scratch.inside(self._checkout, place)
             told = str(target if Path(str(source)).is_absolute() else source)
         except (ValueError, RatchetError):
             # Data outside of the repository: where it was if it is still the same, else apart.
             if scratch.holds(original, version):
                 return str(original)
             target = self._folder / "data" / original.name
-            told, recorded = str(target), original
+            told, known = str(target), original
         try:
-            scratch.bring_data(original, version, target, recorded)
+            scratch.bring_data(original, version, target, known)
         except DataError as error:
             self._tell(Kind.DATA_GONE, str(error))
             return None
@@ -408,9 +408,9 @@ class _Attempt:
             uri = (
                 f"models:/{found.model}/{found.version}"
                 if found.model
-                else tracking.model_uri_of(self._record.run_id)
+                else tracking.model_uri_of(self._recipe.run_id)
             )
-            return tracking.fetch_model(uri, self._folder / "before")
+            return recorded.download_model(uri, self._folder / "before")
         except StoreError as error:
             self._tell(Kind.NO_MODEL, str(error).rstrip("."))
             return None
@@ -421,21 +421,21 @@ class _Attempt:
         Nothing is built where nothing can run, that is without ``params``.
         """
         present = Interpreter.present()
-        recorded = self._record.tags.get("ratchet.lock_digest")
-        folder = (self._home / self._record.params_file).parent
+        then = self._recipe.tags.get("ratchet.lock_digest")
+        folder = (self._home / self._recipe.params_file).parent
         now = lineage.lock_digest(folder if folder.is_dir() else self._home)
-        if recorded in (None, now):
+        if then in (None, now):
             return present
-        told = f"the lock has moved on, from {recorded} to {now}"
+        told = f"the lock has moved on, from {then} to {now}"
         try:
             if params is not None:
-                return self._build(params.parent, recorded)
+                return self._build(params.parent, then)
         except StepError as error:
             told += f", and {error}: what is installed now was used"
         self._tell(Kind.LOCK, told)
         return present
 
-    def _build(self, place: Path, recorded: str) -> Interpreter:
+    def _build(self, place: Path, then: str) -> Interpreter:
         """Have uv build the environment of the recorded lock.
 
         Raises
@@ -444,22 +444,22 @@ class _Attempt:
             If that can't be done; the message is a clause that says why.
         """
         locked = scratch.locked(place, self._checkout)
-        if lineage.lock_digest(place) != recorded:
+        if lineage.lock_digest(place) != then:
             raise StepError("the recorded one is not in the commit")
         if locked is None:
             raise StepError("the recorded one is a conda.yaml, which uv can't build")
         program = scratch.uv(self._home)
         if program is None:
             raise StepError("there is no uv to build it with (`pip install uv` brings it)")
-        logger.info("reproduce: building the environment of lock %s with uv", recorded)
+        logger.info("reproduce: building the environment of lock %s with uv", then)
         try:
             interpreter = scratch.build(
                 program,
                 locked,
                 self._folder / "environment",
                 self._told("environment"),
-                version=self._record.tags.get("ratchet.hardware.python"),
-                pins=self._record.pins,
+                version=self._recipe.tags.get("ratchet.hardware.python"),
+                pins=self._recipe.pins,
             )
         except StepError as error:
             raise StepError(f"uv could not build the recorded one ({error})") from None
@@ -468,20 +468,20 @@ class _Attempt:
 
     def _compare_machine(self, interpreter: Interpreter) -> None:
         """Name what the machine and the environment have otherwise than the record."""
-        tags = self._record.tags
+        tags = self._recipe.tags
         if self._is_replay_missing:
-            n_trials = self._record.n_trials
+            n_trials = self._recipe.n_trials
             self._tell(
                 Kind.SEARCH,
                 "a clock ended the search, and the run does not say what that decided"
                 + (f"; the same number of trials, {n_trials}, is not exact" if n_trials else ""),
             )
-        for about, doubt in self._record.doubts.items():
+        for about, doubt in self._recipe.doubts.items():
             self._tell(Kind.NONDETERMINISTIC, f"{about}: {doubt}")
         python = tags.get("ratchet.hardware.python")
         if python and python != interpreter.version:
             self._tell(Kind.PYTHON, f"Python {python} → {interpreter.version}")
-        changed = _changed_libraries(self._record, interpreter.pins)
+        changed = _changed_libraries(self._recipe, interpreter.pins)
         if changed:
             more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
             self._tell(Kind.LIBRARY, ", ".join(changed[:_NAMED]) + more)
@@ -499,7 +499,7 @@ class _Attempt:
 
     def _write_settings(self, params: Path, source: str) -> None:
         """Put the recorded settings where the steps look for them, with a store of their own."""
-        values = json.loads(json.dumps(self._record.params))  # what was read is not changed
+        values = json.loads(json.dumps(self._recipe.params))  # what was read is not changed
         values["data"]["source"] = source
         values["tracking"] = {**(values.get("tracking") or {}), "uri": self._store}
         policy = values.get("lineage")
@@ -520,12 +520,12 @@ class _Attempt:
     @property
     def _is_replay_missing(self) -> bool:
         """Whether a clock ended the search, and what it decided is not known."""
-        seconds = self._record.setting("train.search.budget_seconds")
-        return self._record.search is None and seconds is not None
+        seconds = self._recipe.setting("train.search.budget_seconds")
+        return self._recipe.search is None and seconds is not None
 
     def _counted(self, train: dict[str, Any]) -> dict[str, Any]:
         """Have the search end after as many trials as the clock had left it."""
-        n_trials, validation = self._record.n_trials, self._record.validation or ""
+        n_trials, validation = self._recipe.n_trials, self._recipe.validation or ""
         if n_trials:
             search = train.get("search") or {}
             train |= {"search": {**search, "budget_seconds": None, "max_trials": n_trials}}
@@ -545,15 +545,15 @@ class _Attempt:
         test_rows = prepare.test_digest(parts["test"])
         if not self._compare_rows(parts, test_rows):
             return False
-        search = self._record.search
+        search = self._recipe.search
         self._step("train", interpreter, params, *(("--replay", str(search)) if search else ()))
-        name = f"test/{self._record.metric}"
-        recorded = self._record.judged.get(test_rows, self._record.scores).get(name)
-        if recorded is not None:
+        name = f"test/{self._recipe.metric}"
+        before = self._recipe.judged.get(test_rows, self._recipe.scores).get(name)
+        if before is not None:
             self._step("evaluate", interpreter, params)
             scores = files.read_json(built / "evaluate" / "metrics.json", made_by="evaluate")
             if scores.get(name) is not None:
-                self.score = Scores(name, recorded, float(scores[name]))
+                self.score = Scores(name, before, float(scores[name]))
         return True
 
     def _step(self, name: str, interpreter: Interpreter, params: Path, *more: str) -> None:
@@ -585,22 +585,22 @@ class _Attempt:
 
     def _compare_rows(self, parts: Mapping[str, pd.DataFrame], test_rows: str) -> bool:
         """Compare the prepared rows with those on record; tell whether training is worth while."""
-        judged, recorded = self._record.judged, self._record.rows
+        judged, before = self._recipe.judged, self._recipe.rows
         if judged and test_rows not in judged:
             self._tell(
                 Kind.ROWS,
                 "prepare made other test rows than those on which the model was judged: when it"
                 " ran before, it had other settings, code or data than train",
             )
-        if recorded is None:
+        if before is None:
             return True
         made = np.unique(np.concatenate([parts[name][prepare.ROW] for name in ("train", "valid")]))
-        if np.array_equal(made, recorded):
+        if np.array_equal(made, before):
             return True
         self._tell(
             Kind.ROWS,
-            f"prepare made other training rows: {np.setdiff1d(recorded, made).size:,} of"
-            f" {recorded.size:,} are missing, {np.setdiff1d(made, recorded).size:,} are new",
+            f"prepare made other training rows: {np.setdiff1d(before, made).size:,} of"
+            f" {before.size:,} are missing, {np.setdiff1d(made, before).size:,} are new",
         )
         return False
 
@@ -627,13 +627,13 @@ def _said(path: Path) -> Predictions:
         return Predictions(arrays["values"], arrays.get("probabilities"))
 
 
-def _changed_libraries(record: Record, pins: Sequence[str]) -> list[str]:
+def _changed_libraries(recipe: Recipe, pins: Sequence[str]) -> list[str]:
     """Name the libraries of other versions, first those that can change a result."""
     now = dict(_parted(pins))
-    then = list(_parted(record.pins))
+    then = list(_parted(recipe.pins))
     then += [
         (name.removeprefix(_VERSION_TAG), version)
-        for name, version in record.tags.items()
+        for name, version in recipe.tags.items()
         if name.startswith(_VERSION_TAG)
     ]
     first = {name: place for place, name in enumerate(LIBRARIES)}

@@ -14,7 +14,7 @@ import pandas as pd
 from ratchet import metrics, recorded, settings, table
 from ratchet.commands.comparison import Failed, Member, SearchRecord, Side
 from ratchet.commands.status import tried_in
-from ratchet.errors import RatchetError
+from ratchet.errors import RatchetError, StoreError
 from ratchet.metrics import Metric
 from ratchet.recorded import Record
 from ratchet.registry import references
@@ -57,6 +57,11 @@ class Training:
         reference = references.resolve(text)
         asked = recorded.read(reference.run_id)
         record = recorded.training_of(reference.run_id)
+        if not record.step and not record.models:
+            raise StoreError(
+                f"Run {record.run_id} was not made by this project and has no model, and belongs to"
+                " no training. Name a run that has trained or judged one."
+            )
         other = asked is not None and asked.run_id != record.run_id
         return cls(
             letter,

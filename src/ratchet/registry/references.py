@@ -11,7 +11,6 @@ from ratchet.errors import StoreError
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _NAMED = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>[1-9]\d*)|@(?P<alias>[^/@]+))")
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def resolve(text: str) -> Reference:
             else:
                 found = client.get_model_version(name, named["number"])
         except MlflowException as error:
-            if error.error_code not in _ABSENT:
+            if error.error_code not in tracking.ABSENT:
                 raise
             raise StoreError(f"The registry has no {text}. {_there_are(client, name)}") from None
     if not found.run_id:

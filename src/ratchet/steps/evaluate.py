@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet import clusters as clustering
-from ratchet import evaluation, files, metrics, model, records, tracking
+from ratchet import evaluation, files, metrics, model, runfile, tracking
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
 from ratchet.project import Project
@@ -83,7 +83,7 @@ def run(project: Project) -> Evaluation:
         metric = metrics.named(leader.metric_reference, schema.problem)
         name = tracking.run_name([leader.name], metric, main.value, step="evaluate")
         tracking.rename(run_id, name)
-    records.keep(project.evaluated, run_id, about=trained.run_id)
+    runfile.keep(project.evaluated, run_id, about=trained.run_id)
     logger.info(
         "evaluate: test/%s %.4g [%.4g, %.4g], baseline %.4g, in %.1f s",
         leader.metric,

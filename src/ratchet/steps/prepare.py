@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ratchet import files, leakage, lineage, profile, records, splits, table, tracking
+from ratchet import files, leakage, lineage, profile, runfile, splits, table, tracking
 from ratchet.evaluation import time_blocks
 from ratchet.lineage import DataState
 from ratchet.project import Project
-from ratchet.records import Record
+from ratchet.runfile import RunFile
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.steps import origin
@@ -114,7 +114,7 @@ def run(project: Project) -> Outcome:
             ],
         )
         tracking.rename(run_id, f"prepare · {sum(rows.values()):,} rows")
-    records.keep(project.prepared, run_id)
+    runfile.keep(project.prepared, run_id)
     logger.info(
         "prepare: %s rows read, %s filtered out; train %s, valid %s, test %s, in %.1f s",
         f"{prepared.n_read:,}",
@@ -142,11 +142,11 @@ def run_of(project: Project) -> str | None:
     StoreError
         If MLflow's store fails.
     """
-    record = Record.load(project.prepared, made_by="prepare")
-    if record is None:
+    kept = RunFile.load(project.prepared, made_by="prepare")
+    if kept is None:
         return None
-    found = records.find(project, record.run_id)
-    return found or records.log_again(project, record, project.prepared)
+    found = runfile.find(project, kept.run_id)
+    return found or runfile.log_again(project, kept, project.prepared)
 
 
 def inputs(project: Project, schema: Schema, **frames: pd.DataFrame) -> list[Input]:

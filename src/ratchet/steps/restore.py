@@ -7,10 +7,10 @@ team's server.
 
 from dataclasses import replace
 
-from ratchet import files, records, tracking
+from ratchet import files, runfile, tracking
 from ratchet.errors import StoreError
 from ratchet.project import Project, tracking_uri
-from ratchet.records import Record
+from ratchet.runfile import RunFile
 from ratchet.steps import prepare
 from ratchet.steps.train import PREPARE_TAG, Leader
 from ratchet.tracking import Tag
@@ -32,7 +32,7 @@ def look(project: Project) -> Leader | None:
         If MLflow's store fails.
     """
     trained = Leader.load(project)
-    found = records.find(project, trained.run_id)
+    found = runfile.find(project, trained.run_id)
     return None if found is None else _known_as(trained, found)
 
 
@@ -49,15 +49,15 @@ def leader(project: Project) -> Leader:
         If train has not run, or a file of it is gone.
     StoreError
         If MLflow's store fails; or it lacks the run and an earlier version of
-        this project, which kept no record of it, has trained the leader.
+        this project, which wrote no run.json, has trained the leader.
     """
     trained = Leader.load(project)
     prepared = prepare.run_of(project)
-    found = records.find(project, trained.run_id)
+    found = runfile.find(project, trained.run_id)
     if found is not None:
         return _known_as(trained, found)
-    record = Record.load(project.trained, made_by="train")
-    if record is None:
+    kept = RunFile.load(project.trained, made_by="train")
+    if kept is None:
         raise StoreError(
             f"The leader's run {trained.run_id} is not in {tracking.masked(tracking_uri(project))}:"
             " it was trained with another store, and"
@@ -65,11 +65,11 @@ def leader(project: Project) -> Leader:
             " again from. Train again with `dvc repro -f train`, or set MLFLOW_TRACKING_URI to"
             " the store that has it."
         )
-    found = records.log_again(
+    found = runfile.log_again(
         project,
-        record,
+        kept,
         project.trained,
-        tags={PREPARE_TAG: _preparation(project, record, prepared)},
+        tags={PREPARE_TAG: _preparation(project, kept, prepared)},
         model=project.trained / "model",
     )
     return _known_as(trained, found)
@@ -92,15 +92,15 @@ def evaluation(project: Project, leader: Leader) -> None:
     StoreError
         If MLflow's store fails.
     """
-    record = Record.load(project.evaluated, made_by="evaluate")
+    kept = RunFile.load(project.evaluated, made_by="evaluate")
     # Whoever trained again by hand has an evaluation of another leader there.
-    if record is None or record.about != Leader.load(project).run_id:
+    if kept is None or kept.about != Leader.load(project).run_id:
         return
-    run_id = records.find(project, record.run_id)
+    run_id = runfile.find(project, kept.run_id)
     if run_id is None:
-        run_id = records.log_again(
+        run_id = runfile.log_again(
             project,
-            record,
+            kept,
             project.evaluated,
             parent=leader.run_id,
             tags={tracking.LEADER_TAG: leader.run_id},
@@ -108,25 +108,25 @@ def evaluation(project: Project, leader: Leader) -> None:
     elif _has_scores(project, leader):
         return
     numbers = files.read_json(project.evaluated / "metrics.json", made_by="evaluate")
-    scores = [score for score in record.scores if score.name in numbers]
+    scores = [score for score in kept.scores if score.name in numbers]
     tracking.write(leader.run_id, [*scores, Tag(EVALUATE_TAG, run_id)])
 
 
 def _known_as(trained: Leader, run_id: str) -> Leader:
     if run_id == trained.run_id:
         return trained
-    return replace(trained, run_id=run_id, model_uri=records.model_uri(run_id))
+    return replace(trained, run_id=run_id, model_uri=tracking.model_uri_of(run_id))
 
 
-def _preparation(project: Project, record: Record, prepared: str | None) -> str | None:
+def _preparation(project: Project, kept: RunFile, prepared: str | None) -> str | None:
     """Find the run that a restored one names as its preparation: its own, or one like it."""
-    named = record.tags.get(PREPARE_TAG)
-    found = records.find(project, named) if named else None
+    named = kept.tags.get(PREPARE_TAG)
+    found = runfile.find(project, named) if named else None
     if found is not None or prepared is None:
         return found
     ours = tracking.origin_of(prepared)
     version = "ratchet.data_version"
-    same = ours is not None and ours.tags.get(version) == record.tags.get(version)
+    same = ours is not None and ours.tags.get(version) == kept.tags.get(version)
     return prepared if same else None
 
 
@@ -134,4 +134,4 @@ def _has_scores(project: Project, leader: Leader) -> bool:
     """Tell whether an evaluation that is there has written its scores to the leader's run."""
     ours = tracking.origin_of(leader.run_id)
     named = ours.tags.get(EVALUATE_TAG) if ours else None
-    return named is not None and records.find(project, named) is not None
+    return named is not None and runfile.find(project, named) is not None

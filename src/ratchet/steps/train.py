@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, clusters, figures, files, lineage, records, tracking, trainer
+from ratchet import backends, clusters, figures, files, lineage, runfile, tracking, trainer
 from ratchet.course import Record
 from ratchet.errors import RatchetError
 from ratchet.features import as_features
@@ -235,7 +235,7 @@ def run(
             record.save(folder / SEARCH_FILE)
             leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
         _record(project, training, leader, time.monotonic() - started)
-    records.keep(project.trained, run_id)
+    runfile.keep(project.trained, run_id)
     _forget(journal)
     logger.info(
         "train: %d trials in %.0f s (%d failed), leader %s valid/%s %.4g",

@@ -39,7 +39,7 @@ from ratchet.tracking import (
 
 logger = logging.getLogger(__name__)
 
-RECORD = "run.json"
+FILE = "run.json"
 """File that a step leaves beside what it made."""
 
 RESTORED_FROM = "ratchet.restored_from"
@@ -52,7 +52,6 @@ SYSTEM = "system/"
 """What begins the names of MLflow's readings of processor, memory and disk, of which an hour has
 thousands: as many are kept as a chart can show."""
 
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # Requests to a tracking server that may be on their way at once.
 _TOGETHER = 8
 
@@ -96,7 +95,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Record:
+class RunFile:
     """All that a run said, in plain values, as ``run.json`` keeps it."""
 
     run_id: str
@@ -119,7 +118,7 @@ class Record:
     """Its files."""
     model_scores: tuple[str, ...] = ()
     """Names of the scores that its model has too."""
-    children: tuple["Record", ...] = ()
+    children: tuple["RunFile", ...] = ()
     """The runs of its trials."""
     about: str | None = None
     """For an evaluation, the run id in the ``leader.json`` that it judged."""
@@ -133,7 +132,7 @@ class Record:
         RatchetError
             If it can't be read.
         """
-        path = folder / RECORD
+        path = folder / FILE
         if not path.exists():
             return None
         try:
@@ -158,7 +157,7 @@ class Record:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Give the record as plain values, for JSON."""
+        """Give it as plain values, for JSON."""
         value = asdict(self)
         value["scores"] = [[each.name, each.value, each.step, each.at] for each in self.scores]
         value["children"] = [child.plain() for child in self.children]
@@ -193,9 +192,9 @@ def keep(folder: Path, run_id: str, *, about: str | None = None) -> None:
         trials = list(_trials(client, run))
         # Each chart is a request of its own: one after another takes seconds where a server is far.
         told = pool.map(partial(_scores, client), [run, *trials])
-        models = [client.get_logged_model(each) for each in _models(run)]
+        models = [client.get_logged_model(each) for each in tracking.model_ids(run)]
         experiment = client.get_experiment(run.info.experiment_id).name
-        record = _record(
+        kept = _described(
             run,
             experiment,
             next(told),
@@ -203,27 +202,36 @@ def keep(folder: Path, run_id: str, *, about: str | None = None) -> None:
             artifacts=tuple(_artifacts(client, run_id, folder)),
             model_scores=tuple(sorted({m.key for each in models for m in each.metrics or []})),
             children=tuple(
-                _record(trial, experiment, scores)
+                _described(trial, experiment, scores)
                 for trial, scores in zip(trials, told, strict=True)
             ),
             about=about,
         )
-    files.write_json(folder / RECORD, record.plain())
+    files.write_json(folder / FILE, kept.plain())
 
 
-def find(project: Project, run_id: str) -> str | None:
+def find(project: Project, run_id: str, client: mlflow.MlflowClient | None = None) -> str | None:
     """Find a run in the connected store: itself, or what was logged again from it.
 
     One that was deleted is not there, nor is one whose model was. Of several
     that were logged again, which takes two commands at the same moment, the
     first counts.
 
+    Parameters
+    ----------
+    project : Project
+        In whose experiment runs are logged again.
+    run_id : str
+        The run that did the work.
+    client : MlflowClient or None
+        Asks the store; None takes the connected one.
+
     Raises
     ------
     StoreError
         If the store fails.
     """
-    client = mlflow.MlflowClient()
+    client = client or mlflow.MlflowClient()
     with tracking.translated():
         if _is_whole(client, run_id):
             return run_id
@@ -238,29 +246,16 @@ def find(project: Project, run_id: str) -> str | None:
         return next((run.info.run_id for run in copies if _is_whole(client, run.info.run_id)), None)
 
 
-def model_uri(run_id: str) -> str:
-    """Return where MLflow keeps the model of a run, ``models:/m-…``.
-
-    Raises
-    ------
-    StoreError
-        If the store fails, or has no such run.
-    """
-    with tracking.translated():
-        *_, last = _models(mlflow.MlflowClient().get_run(run_id))
-    return f"models:/{last}"
-
-
 def log_again(
     project: Project,
-    record: Record,
+    kept: RunFile,
     folder: Path,
     *,
     parent: str | None = None,
     tags: Mapping[str, str | None] | None = None,
     model: Path | None = None,
 ) -> str:
-    """Log a run again in the project's experiment, as it was, from its record and outputs.
+    """Log a run again in the project's experiment, as it was, from ``run.json`` and the outputs.
 
     Until all of it is there the new run is KILLED, so that whatever happens
     meanwhile nobody takes it for whole; what an interruption leaves is deleted.
@@ -269,7 +264,7 @@ def log_again(
     ----------
     project : Project
         Whose experiment gets it.
-    record : Record
+    kept : RunFile
         What it said.
     folder : Path
         What its step has made, from which its files are taken; nothing is written there.
@@ -295,29 +290,29 @@ def log_again(
     place = tracking.experiment(project)
     client = mlflow.MlflowClient()
     with tracking.translated(), _no_links(), _deleted_on_failure(client) as made:
-        above = _nestable(client, parent or record.tags.get(PARENT_TAG), place)
-        run_id = _begin(client, record, place, made)
-        tracking.write(run_id, _items(record, above, tags or {}))
-        _log_tables(client, run_id, record.tables)
-        _log_artifacts(run_id, record, folder)
-        for child in record.children:
+        above = _nestable(client, parent or kept.tags.get(PARENT_TAG), place)
+        run_id = _begin(client, kept, place, made)
+        tracking.write(run_id, _items(kept, above, tags or {}))
+        _log_tables(client, run_id, kept.tables)
+        _log_artifacts(run_id, kept, folder)
+        for child in kept.children:
             child_id = _begin(client, child, place, made)
             tracking.write(child_id, _items(child, run_id, tags or {}))
             client.set_terminated(child_id, "FINISHED", child.ended)
         if model is not None:
-            _log_model(run_id, record, model)
-        used = find(project, record.run_id)
+            _log_model(run_id, kept, model)
+        used = find(project, kept.run_id)
         if used is None:
             client.set_tag(run_id, RESTORED_AT, datetime.now(UTC).isoformat())
-            client.set_terminated(run_id, "FINISHED", record.ended)
-            used = find(project, record.run_id)
+            client.set_terminated(run_id, "FINISHED", kept.ended)
+            used = find(project, kept.run_id)
         if used != run_id:
             _delete(client, made)
     used = used or run_id
     logger.info(
         "%s: run %s is not in this store; logged again from %s as %s",
-        record.tags.get(STEP_TAG, "step"),
-        record.run_id[:8],
+        kept.tags.get(STEP_TAG, "step"),
+        kept.run_id[:8],
         folder.relative_to(project.root).as_posix(),
         used[:8],
     )
@@ -386,8 +381,8 @@ def _paths(client: mlflow.MlflowClient, run_id: str, under: str | None = None) -
             yield each.path
 
 
-def _record(run: Run, experiment: str, scores: tuple[Score, ...], **more: Any) -> Record:
-    return Record(
+def _described(run: Run, experiment: str, scores: tuple[Score, ...], **more: Any) -> RunFile:
+    return RunFile(
         run_id=run.info.run_id,
         experiment=experiment,
         began=run.info.start_time,
@@ -399,18 +394,14 @@ def _record(run: Run, experiment: str, scores: tuple[Score, ...], **more: Any) -
     )
 
 
-def _models(run: Run) -> list[str]:
-    return [each.model_id for each in run.outputs.model_outputs] if run.outputs else []
-
-
 def _is_whole(client: mlflow.MlflowClient, run_id: str) -> bool:
     """Tell whether a run and all its models are there, and not deleted."""
     try:
         run = client.get_run(run_id)
-        for model_id in _models(run):
+        for model_id in tracking.model_ids(run):
             client.get_logged_model(model_id)
     except MlflowException as error:
-        if error.error_code not in _ABSENT:
+        if error.error_code not in tracking.ABSENT:
             raise
         return False
     return bool(run.info.lifecycle_stage == "active")
@@ -423,12 +414,12 @@ def _nestable(client: mlflow.MlflowClient, parent: str | None, place: str) -> st
     return parent if client.get_run(parent).info.experiment_id == place else None
 
 
-def _begin(client: mlflow.MlflowClient, record: Record, place: str, made: list[str]) -> str:
+def _begin(client: mlflow.MlflowClient, kept: RunFile, place: str, made: list[str]) -> str:
     run = client.create_run(
         place,
-        start_time=record.began,
-        tags={RESTORED_FROM: record.run_id},
-        run_name=record.tags.get("mlflow.runName"),
+        start_time=kept.began,
+        tags={RESTORED_FROM: kept.run_id},
+        run_name=kept.tags.get("mlflow.runName"),
     )
     run_id = str(run.info.run_id)
     made.append(run_id)
@@ -437,16 +428,16 @@ def _begin(client: mlflow.MlflowClient, record: Record, place: str, made: list[s
     return run_id
 
 
-def _items(record: Record, parent: str | None, tags: Mapping[str, str | None]) -> Iterator[Item]:
+def _items(kept: RunFile, parent: str | None, tags: Mapping[str, str | None]) -> Iterator[Item]:
     """Yield what the run said in words and numbers, with other values for some of its tags."""
-    for name, value in record.params.items():
+    for name, value in kept.params.items():
         yield Param(name, value)
-    said = {name: tags.get(name, value) for name, value in record.tags.items()}
+    said = {name: tags.get(name, value) for name, value in kept.tags.items()}
     # A restored run may have been the origin of another one.
-    for name, told in {**said, PARENT_TAG: parent, RESTORED_FROM: record.run_id}.items():
+    for name, told in {**said, PARENT_TAG: parent, RESTORED_FROM: kept.run_id}.items():
         if told is not None:
             yield Tag(name, told)
-    yield from (score for score in record.scores if score.name not in record.model_scores)
+    yield from (score for score in kept.scores if score.name not in kept.model_scores)
 
 
 def _log_tables(client: mlflow.MlflowClient, run_id: str, tables: Iterable[Table]) -> None:
@@ -463,30 +454,30 @@ def _log_tables(client: mlflow.MlflowClient, run_id: str, tables: Iterable[Table
         tracking.log_tables(client, run_id, entities)
 
 
-def _log_artifacts(run_id: str, record: Record, folder: Path) -> None:
+def _log_artifacts(run_id: str, kept: RunFile, folder: Path) -> None:
     with TemporaryDirectory() as scratch:
         items = []
-        for each in record.artifacts:
+        for each in kept.artifacts:
             path = folder / each.path
             if each.text is not None:
                 path = Path(scratch) / each.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(each.content)
             elif not path.is_file():
-                step = record.tags.get(STEP_TAG, "that made it")
+                step = kept.tags.get(STEP_TAG, "that made it")
                 raise RatchetError(f"{path} is not there. Run the step {step} again.")
             above = Path(each.path).parent.as_posix()
             items.append(File(path, None if above == "." else above))
         tracking.write(run_id, items)
 
 
-def _log_model(run_id: str, record: Record, model: Path) -> None:
+def _log_model(run_id: str, kept: RunFile, model: Path) -> None:
     with TemporaryDirectory() as scratch:
         # A copy, because the model is told which run it belongs to: DVC would see that its output
         # has changed. By content alone, since DVC may have made the files read-only.
         copy = Path(shutil.copytree(model, Path(scratch) / "model", copy_function=shutil.copyfile))
         tracking.log_saved_model(
-            run_id, copy, [each for each in record.scores if each.name in record.model_scores]
+            run_id, copy, [each for each in kept.scores if each.name in kept.model_scores]
         )
 
 
@@ -518,6 +509,6 @@ def _deleted_on_failure(client: mlflow.MlflowClient) -> Iterator[list[str]]:
 
 def _delete(client: mlflow.MlflowClient, made: Sequence[str]) -> None:
     for run_id in made:
-        for model_id in _models(client.get_run(run_id)):
+        for model_id in tracking.model_ids(client.get_run(run_id)):
             client.delete_logged_model(model_id)
         client.delete_run(run_id)

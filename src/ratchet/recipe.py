@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ratchet import tracking
-from ratchet.errors import StoreError
-
-# From a promotion to the pipeline, to the training: no way is longer.
-_HOPS = 4
+from ratchet import recorded, tracking
+from ratchet.recorded import Record
 
 
 @dataclass(frozen=True)
-class Record:
-    """A training run: its tags, its scores, and copies of its files."""
+class Recipe:
+    """What is on record of a training run: its tags, its scores, and copies of its files."""
 
     run_id: str
     """The run."""
@@ -50,12 +47,12 @@ class Record:
     """Scores of its evaluations, by the digest of their test rows."""
 
     @classmethod
-    def read(cls, run_id: str, into: Path) -> "Record":
+    def read(cls, run: Record, into: Path) -> "Recipe":
         """Read what a run says.
 
         Parameters
         ----------
-        run_id : str
+        run : Record
             A run that trained a model.
         into : Path
             Folder for copies of its files.
@@ -65,28 +62,26 @@ class Record:
         StoreError
             If the store fails.
         """
-        origin = tracking.origin_of(run_id)
-        tags = dict(origin.tags) if origin else {}
-        place = tags.get("ratchet.params_file", "params.yaml")
+        run_id, place = run.run_id, run.tags.get("ratchet.params_file", "params.yaml")
         name = PurePosixPath(place).name
-        leader = _json(tracking.fetch(run_id, "leader.json", into))
-        search = tracking.fetch(run_id, "search.json", into)
-        pins = _text(tracking.fetch(run_id, "lineage/environment.txt", into))
+        leader = _json(recorded.download(run_id, "leader.json", into))
+        search = recorded.download(run_id, "search.json", into)
+        pins = _text(recorded.download(run_id, "lineage/environment.txt", into))
         return cls(
             run_id=run_id,
-            tags=tags,
-            scores=tracking.scores_of(run_id),
+            tags=run.tags,
+            scores=run.metrics,
             params_file=place,
-            params=_settings(_text(tracking.fetch(run_id, f"lineage/{name}", into))),
-            patch=tracking.fetch(run_id, "lineage/dirty.patch", into),
+            params=_settings(_text(recorded.download(run_id, f"lineage/{name}", into))),
+            patch=recorded.download(run_id, "lineage/dirty.patch", into),
             search=search,
             doubts=_mapping(_json(search).get("doubts")),
             pins=tuple(line.strip() for line in (pins or "").splitlines() if line.strip()),
             metric=leader.get("metric"),
             n_trials=leader.get("n_trials"),
-            validation=origin.params.get("leader.validation") if origin else None,
+            validation=run.params.get("leader.validation"),
             rows=tracking.load_array(run_id, "rows.npy"),
-            judged=dict(_evaluations(run_id, tags)),
+            judged=dict(_evaluations(run)),
         )
 
     @property
@@ -107,53 +102,17 @@ class Record:
         return value
 
 
-def training_of(run_id: str) -> str:
-    """Find the run that trained the model which a run is about.
-
-    A pipeline, an evaluation and a decision name it, a trial lies below it.
-    The answer is the run itself where this project did not make it.
-
-    Raises
-    ------
-    StoreError
-        If the run is about no model, such as that of prepare.
-    """
-    here = run_id
-    for _ in range(_HOPS):
-        origin = tracking.origin_of(here)
-        if origin is None:
-            raise StoreError(f"Run {run_id} is about run {here}, which the store has not got.")
-        step = origin.tags.get(tracking.STEP_TAG)
-        if step == "train":
-            return here
-        named = origin.tags.get(tracking.LEADER_TAG)
-        if named is None and step in ("trial", "promote"):
-            named = origin.tags.get(tracking.PARENT_TAG)
-        if named is None:
-            below = {tracking.PARENT_TAG: here, tracking.STEP_TAG: "train"}
-            named = next(iter(tracking.neighbours(here, below)), None)
-        if named is None and step is None:
-            return here
-        if named is None:
-            raise StoreError(
-                f"Run {here} is the run of {step}, which trained no model. Name a run of train,"
-                " or one that comes after it."
-            )
-        here = named
-    raise StoreError(f"Run {run_id} names no run that trained a model.")
-
-
-def _evaluations(run_id: str, tags: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, float]]]:
+def _evaluations(run: Record) -> Iterator[tuple[str, Mapping[str, float]]]:
     """Yield digests of test rows and the scores on them, the last evaluation at the end."""
-    wanted = {tracking.LEADER_TAG: run_id, tracking.STEP_TAG: "evaluate"}
-    found = tracking.neighbours(run_id, wanted)[::-1]
+    wanted = {tracking.LEADER_TAG: run.run_id, tracking.STEP_TAG: "evaluate"}
+    found = recorded.neighbours(run.run_id, wanted)[::-1]
     # `mlflow run` may have put the last one into another experiment.
-    last = tags.get("ratchet.evaluate_run")
+    last = run.tags.get("ratchet.evaluate_run")
     for each in [*found, *([last] if last and last not in found else [])]:
-        origin = tracking.origin_of(each)
-        digest = origin.tags.get(tracking.TEST_TAG) if origin else None
-        if digest:
-            yield digest, tracking.scores_of(each)
+        evaluation = recorded.read(each)
+        digest = evaluation.tags.get(tracking.TEST_TAG) if evaluation else None
+        if evaluation and digest:
+            yield digest, evaluation.metrics
 
 
 def _text(path: Path | None) -> str | None:
