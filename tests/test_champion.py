@@ -146,10 +146,11 @@ class Killer:
             self.left -= 1
             if self.left == 0 and not self.after:
                 os.kill(os.getpid(), signal.SIGKILL)
-            answer = original(*args, **kwargs)
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return answer
+            try:
+                return original(*args, **kwargs)
+            finally:  # a write that finds another there before it fails, and counts as done
+                if self.left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return write
 

@@ -118,6 +118,13 @@ def journey(empty_store, tmp_path_factory):
     mlflow.set_registry_uri(None)
 
 
+@pytest.fixture(autouse=True)
+def connected(request):
+    """Point MLflow at the journey's store: a test in between may have pointed it elsewhere."""
+    if "journey" in request.fixturenames:
+        tracking.connect(request.getfixturevalue("journey").project)
+
+
 @pytest.mark.slow
 def test_the_three_clusters_that_there_are_are_found(journey):
     leader = Leader.load(journey.project)
