@@ -119,10 +119,13 @@ def journey(empty_store, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def connected(request):
-    """Point MLflow at the journey's store: a test in between may have pointed it elsewhere."""
+def connected(request, monkeypatch):
+    """Point MLflow at the journey's store: it writes where it was pointed to into the environment,
+    and a test in between may have pointed it elsewhere."""
     if "journey" in request.fixturenames:
-        tracking.connect(request.getfixturevalue("journey").project)
+        project = request.getfixturevalue("journey").project
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root.parent / 'mlflow.db'}")
+        tracking.connect(project)
 
 
 @pytest.mark.slow
@@ -176,14 +179,11 @@ def test_a_clustering_is_logged_again_in_another_store(journey, empty_store, tmp
     uri = f"sqlite:///{tmp_path / 'team.db'}"
     elsewhere = Project.open(journey.project.params_file, [f"tracking.uri={uri}"])
     trained = Leader.load(journey.project)
-    try:
-        tracking.connect(elsewhere)
-        leader = restore.leader(elsewhere)
-        restore.evaluation(elsewhere, leader)
-        assert leader.run_id != trained.run_id
-        found = described(mlflow.MlflowClient(uri), leader.run_id)
-    finally:
-        tracking.connect(journey.project)
+    tracking.connect(elsewhere)
+    leader = restore.leader(elsewhere)
+    restore.evaluation(elsewhere, leader)
+    assert leader.run_id != trained.run_id
+    found = described(mlflow.MlflowClient(uri), leader.run_id)
     assert found == described(journey.client, trained.run_id)
     assert len(found["trials"]) > 3
 
