@@ -483,6 +483,15 @@ def test_a_small_table_is_dealt_to_folds_and_few_rows_more_than_once():
     assert training.n_folds == folds.FOLDS * folds.REPEATS
 
 
+def test_with_a_clock_a_large_table_has_a_holdout_however_cheap_folds_are(monkeypatch):
+    changes = {"train__validation": "auto", "train__search": {"budget_seconds": 60.0}}
+    monkeypatch.setattr("ratchet.trainer._cost_of_a_fit", lambda *_: 0.0)
+    changes["train__search"]["max_trials"] = 1
+    assert trained(**changes)[0].n_folds == folds.FOLDS * folds.REPEATS
+    monkeypatch.setattr("ratchet.trainer.ROWS_FOR_TIMED_FOLDS", 119)
+    assert trained(**changes)[0].n_folds == 1
+
+
 def test_a_large_table_has_a_holdout(monkeypatch):
     monkeypatch.setattr("ratchet.trainer.ROWS_FOR_FOLDS", 119)
     training, *_ = trained(train__validation="auto", train__search__max_trials=1)

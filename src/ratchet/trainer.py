@@ -30,7 +30,10 @@ REFIT = "refit"
 
 # Without a time limit, up to so many rows are dealt to folds; more have a holdout.
 ROWS_FOR_FOLDS = 10_000
-# With one, folds are used when those of a boosted fit of so many rounds take this share at most.
+# With one, more than so many have a holdout however cheap folds are: its thousands of scored rows
+# tell candidates apart, and what five fits cost instead of one is better spent on longer ones.
+ROWS_FOR_TIMED_FOLDS = 20_000
+# Up to there folds are used when those of a boosted fit of so many rounds take this share at most.
 SHARE_FOR_FOLDS = 0.05
 ROUNDS_FOR_FOLDS = 300
 # One trial may take this share of the time: no family can use up the others' turn.
@@ -389,6 +392,8 @@ def _bench(
         return make.with_folds()
     if seconds is None:
         return make.with_folds() if len(make.rows) <= ROWS_FOR_FOLDS else alone()
+    if len(make.rows) > ROWS_FOR_TIMED_FOLDS:
+        return alone()
     first, dealt = alone(), make.with_folds()
     # An interrupted search has decided it: scores of other rows could not be compared.
     scored = {len(raw) for _, raw in kept if raw is not None}
