@@ -8,9 +8,10 @@ except ModuleNotFoundError as missing:
     if (missing.name or "ratchet").startswith("ratchet"):
         raise
     # The doctor itself could not start: this is what it would say.
-    sys.exit(
+    sys.stderr.write(
         f"{sys.executable} has no {missing.name}. Make the project's environment with"
-        " `make install`, and use it with `source .venv/bin/activate`."
+        " `make install`, and use it with `source .venv/bin/activate`.\n"
     )
+    sys.exit(2)
 
 main()

@@ -245,7 +245,7 @@ def test_an_interpreter_without_the_projects_packages_is_told_before_any_check()
     done = subprocess.run(
         [sys.executable, "-S", str(ROOT / "src"), "doctor"], capture_output=True, text=True
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith(f"{sys.executable} has no typer. Make the project's environment")
 
 
