@@ -1,4 +1,7 @@
-"""A backend that does what its hyperparameters say: fails, answers NaN, is slow or constant."""
+"""A backend that does what its hyperparameters say: fails, answers NaN, is slow or constant.
+
+And a journal that keeps trials in memory.
+"""
 
 import time
 from collections.abc import Mapping
@@ -79,3 +82,16 @@ def on_shelf(
 
     monkeypatch.setattr(base, "_SHELF", {**base._SHELF, "debug": Debug})
     return Debug
+
+
+class Memory:
+    """A journal that keeps trials in a list."""
+
+    def __init__(self):
+        self.kept = []
+
+    def trials(self):
+        return tuple(self.kept)
+
+    def keep(self, trial, answer):
+        self.kept.append((trial, answer))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import tiny_settings, tiny_table
-from debug_backend import on_shelf
+from debug_backend import Memory, on_shelf
 from sklearn.base import BaseEstimator
 
 from ratchet import backends, clusters, trainer
@@ -239,19 +239,6 @@ def test_a_last_fit_that_was_cut_short_is_not_made_again(dawdler, tmp_path, monk
     again = trainer.train(*rows, chosen, replay=written(first.course, tmp_path))
     is_the_same(first, again, rows[1], rows[2])
     assert len(dawdler.requests) == 1
-
-
-class Memory:
-    """A journal that keeps trials in a list."""
-
-    def __init__(self):
-        self.kept = []
-
-    def trials(self):
-        return tuple(self.kept)
-
-    def keep(self, trial, answer):
-        self.kept.append((trial, answer))
 
 
 def test_a_search_that_was_interrupted_and_went_on_is_replayed_as_one(dawdler, tmp_path):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import skops.io
 from conftest import tiny_settings, tiny_table
-from debug_backend import DebugBackend, on_shelf
+from debug_backend import DebugBackend, Memory, on_shelf
 from sklearn.metrics import fbeta_score
 
 from ratchet import backends, folds, metrics, trainer
@@ -714,19 +714,6 @@ def test_large_tables_are_first_tried_on_a_sample(monkeypatch):
     # What all rows were fitted with is refitted on train and valid.
     assert sizes[-1] == 120
     assert training.leader.candidate.share == 1
-
-
-class Memory:
-    """A journal that keeps trials in a list."""
-
-    def __init__(self):
-        self.kept = []
-
-    def trials(self):
-        return tuple(self.kept)
-
-    def keep(self, trial, answer):
-        self.kept.append((trial, answer))
 
 
 @pytest.mark.parametrize("validation", ["holdout", "folds"])
