@@ -652,7 +652,7 @@ def model_of(run_id: str) -> RunModel:
     require(run_id)
     with translated():
         run = client.get_run(run_id)
-        model = client.get_logged_model(model_uri_of(run_id).removeprefix("models:/"))
+        model = client.get_logged_model(_model_id(run))
         folder = Path(mlflow.artifacts.download_artifacts(model.model_uri))
     return RunModel(model.model_uri, model.name, folder, run.data.tags)
 
@@ -666,13 +666,18 @@ def model_uri_of(run_id: str) -> str:
         If it has logged none.
     """
     with translated():
-        logged = model_ids(mlflow.MlflowClient().get_run(run_id))
+        return f"models:/{_model_id(mlflow.MlflowClient().get_run(run_id))}"
+
+
+def _model_id(run: Run) -> str:
+    """Give the id of the model that a run has logged last."""
+    logged = model_ids(run)
     if not logged:
         raise StoreError(
-            f"Run {run_id} has logged no model. Log one with mlflow.sklearn.log_model,"
+            f"Run {run.info.run_id} has logged no model. Log one with mlflow.sklearn.log_model,"
             " or put another run forward."
         )
-    return f"models:/{logged[-1]}"
+    return logged[-1]
 
 
 @dataclass(frozen=True)
