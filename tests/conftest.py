@@ -138,7 +138,7 @@ def tiny_settings(**changes: object) -> dict:
             "ensemble": "none",
             "search": {"budget_seconds": None, "max_trials": 3},
         },
-        "evaluate": {"resamples": 100},
+        "evaluate": {"resamples": 100, "report": False},
         "promote": {
             "resamples": 200,
             "min_rows": 20,

@@ -22,6 +22,7 @@ from ratchet.errors import StoreError
 from ratchet.evaluation import paired_difference
 from ratchet.model import predict
 from ratchet.project import Project
+from ratchet.report import pieces
 from ratchet.schema import Column, Kind, Schema
 from ratchet.steps import evaluate, prepare, promote
 from ratchet.steps.train import ROWS_FILE, Leader
@@ -755,7 +756,7 @@ def test_markdown_and_html_say_the_same_words(project, runs):
     from markupsafe import escape
 
     for text in words:
-        assert page.escaped(text) in markdown
+        assert pieces.escaped(text) in markdown
         assert str(escape(text)) in html
 
 
@@ -811,7 +812,7 @@ def test_long_tables_are_cut_and_say_so(project, made):
     found = compare.read(project, old, new)
     assert len(found.environment.libraries) == 60
     text = page.markdown(found)
-    assert text.count("| lib0") == page.MOST_LINES
+    assert text.count("| lib0") == pieces.MOST_LINES
     assert "20 more; `--json` has them all." in text
 
 

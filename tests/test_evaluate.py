@@ -79,8 +79,12 @@ def test_evaluating_again_gives_the_same_bytes(project):
     assert (project.evaluated / "metrics.json").read_bytes() == before
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_failure_half_way_leaves_what_was_there(project, store, monkeypatch, running):
-    before = {path: path.read_bytes() for path in project.evaluated.iterdir()}
+    before = contents(project.evaluated)
 
     def fail(*_, **__):
         raise ZeroDivisionError("a bug of the table's")
@@ -88,7 +92,7 @@ def test_a_failure_half_way_leaves_what_was_there(project, store, monkeypatch, r
     monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
     with pytest.raises(ZeroDivisionError):
         evaluate.run(project)
-    assert {path: path.read_bytes() for path in project.evaluated.iterdir()} == before
+    assert contents(project.evaluated) == before
     assert store.search_runs(["1"])[0].info.status == "FAILED"
     assert running() == []
 

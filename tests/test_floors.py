@@ -11,14 +11,14 @@ SOURCE = Path(__file__).parents[1] / "src" / "ratchet"
 
 FLOORS = (
     {"errors", "hooked"},
-    {"exact", "expressions", "files", "folds", "problem", "sources"},
+    {"drawing", "exact", "expressions", "files", "folds", "problem", "sources"},
     {"lineage", "metrics", "schema", "settings"},
     {"features", "profile", "project", "splits", "table", "taxi"},
     {"backends", "ensemble", "gates", "leakage"},
     {"advice", "evaluation", "figures", "likeness", "model"},
     {"behaviour", "cost", "search", "slices"},
     {"bench", "course", "journal", "progress"},
-    {"datastore", "model_trainer", "trainer"},
+    {"datastore", "model_trainer", "report", "trainer"},
     {"dvc_source", "scratch"},
     {"clusters", "tracking"},
     {"recorded", "registry", "runfile"},
@@ -33,7 +33,7 @@ ONLY_IN = {
     "catboost": {"backends"},
     "lightgbm": {"backends"},
     "xgboost": {"backends"},
-    "matplotlib": {"figures"},
+    "matplotlib": {"drawing", "figures", "report"},
     "typer": {"cli"},
 }
 

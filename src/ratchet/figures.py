@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ratchet import drawing, files
 from ratchet.gates import decimals, shown
 from ratchet.metrics import Metric
 
@@ -16,13 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Told apart by people with any colour vision (Okabe and Ito 2008); without its yellow, too pale
-# on white, and its black, which is the best so far.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 # Together with the colours enough for every family of a search.
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-_BEST = "#000000"
-_FAINT = "#767676"
 # Hyperparameters in one picture.
 _PANELS = 6
 # Curves or bars in one picture.
@@ -31,12 +27,6 @@ _MEMBERS = 12
 _POINTS = 200
 # A parameter whose values span more than this factor gets a logarithmic axis.
 _LOG_SPAN = 20
-# Longest label in characters.
-_LABEL = 28
-# In inches. Matplotlib could find the margins itself, which takes longer than the drawing.
-_WIDTH = 8.0
-_HEIGHT = 4.2
-_CHARACTER = 0.08
 
 
 @dataclass(frozen=True)
@@ -74,9 +64,6 @@ def draw(
     tuple of Path
         The files. A figure that would be empty isn't drawn.
     """
-    # Matplotlib is slow to import, and not every command draws.
-    import matplotlib
-
     table = _prepared(trials, metric)
     figures: dict[str, Callable[[], Figure | None]] = {
         "search": lambda: _search(table, metric),
@@ -87,13 +74,12 @@ def draw(
     }
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    # Text stays text, and the same search gives the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ratchet"}):
+    with drawing.style():
         for name, make in figures.items():
             figure = make()
             if figure is not None:
                 paths.append(folder / f"{name}.svg")
-                figure.savefig(paths[-1], format="svg", metadata={"Date": None})
+                files.write_text(paths[-1], drawing.finished(figure))
     return tuple(paths)
 
 
@@ -118,19 +104,19 @@ def _search(table: pd.DataFrame, metric: Metric) -> "Figure | None":
     if done.empty:
         return None
     low, high = _limits(done["score"], metric)
-    longest = max(len(_short(kind)) for kind in done["kind"])
-    figure, axes = _axes(right=0.7 + _CHARACTER * max(longest, 20))
+    longest = max(len(drawing.short(kind)) for kind in done["kind"])
+    figure, axes = drawing.axes(right=0.7 + drawing.CHARACTER * max(longest, 20))
     for kind, color, marker in _styles(done, metric):
         rows = done[done["kind"] == kind]
         for whole, part in rows.groupby("whole"):
             axes.scatter(
                 part["elapsed"],
                 part["score"].clip(low, high),
-                label=_short(kind) if whole or not rows["whole"].any() else None,
+                label=drawing.short(kind) if whole or not rows["whole"].any() else None,
                 marker=marker,
                 s=40,
                 linewidths=0.6 if whole else 1.0,
-                edgecolors="white" if whole else color,
+                edgecolors=drawing.PAPER if whole else color,
                 facecolors=color if whole else "none",
                 zorder=3,
                 clip_on=False,
@@ -142,7 +128,7 @@ def _search(table: pd.DataFrame, metric: Metric) -> "Figure | None":
         [*ranked["elapsed"], table["elapsed"].max()],
         [*best.clip(low, high), np.clip(best.iloc[-1], low, high)],
         where="post",
-        color=_BEST,
+        color=drawing.INK,
         linewidth=1.4,
         label=f"best so far: {_number(best.iloc[-1])}",
     )
@@ -151,19 +137,19 @@ def _search(table: pd.DataFrame, metric: Metric) -> "Figure | None":
             failed["elapsed"],
             np.zeros(len(failed)),
             "x",
-            color=_FAINT,
+            color=drawing.FAINT,
             transform=axes.get_xaxis_transform(),
             clip_on=False,
             label=f"failed ({len(failed)})",
         )
     if not done["whole"].all():
-        axes.plot([], [], "o", color=_FAINT, markerfacecolor="none", label="on fewer rows")
+        axes.plot([], [], "o", color=drawing.FAINT, markerfacecolor="none", label="on fewer rows")
     _scored(axes.yaxis, axes.set_ylim, low, high, metric)
     axes.set_xlim(0, 1.03 * _positive(table["elapsed"].max()))
     axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:,g}")
     axes.set_xlabel("seconds since the search began")
     plural = "trial" if len(table) == 1 else "trials"
-    _titled(figure, f"{len(table)} {plural}{_outside(done, low, high)}")
+    drawing.titled(figure, f"{len(table)} {plural}{_outside(done, low, high)}")
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
     return figure
 
@@ -175,9 +161,9 @@ def _families(table: pd.DataFrame, metric: Metric) -> "Figure | None":
     kinds = _styles(table, metric)
     low, high = _limits(done["score"], metric)
     labels = [_told(kind, table, metric) for kind, *_ in kinds]
-    figure, axes = _axes(
+    figure, axes = drawing.axes(
         height=1.0 + 0.33 * len(kinds) + 0.2,
-        left=0.3 + _CHARACTER * max(map(len, labels)),
+        left=0.3 + drawing.CHARACTER * max(map(len, labels)),
     )
     for place, (kind, color, marker) in enumerate(kinds):
         scores = table.loc[table["kind"] == kind, "score"].dropna()
@@ -190,18 +176,18 @@ def _families(table: pd.DataFrame, metric: Metric) -> "Figure | None":
             marker=marker,
             s=34,
             linewidths=0.5,
-            edgecolors="white",
+            edgecolors=drawing.PAPER,
             zorder=3,
             clip_on=False,
         )
         if len(scores):
             best = np.clip(scores.max() if metric.maximize else scores.min(), low, high)
-            axes.plot([best, best], [place - 0.4, place + 0.4], color=_BEST, clip_on=False)
+            axes.plot([best, best], [place - 0.4, place + 0.4], color=drawing.INK, clip_on=False)
     axes.set_yticks(range(len(kinds)), labels, fontsize=9)
     axes.set_ylim(len(kinds) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     _scored(axes.xaxis, axes.set_xlim, low, high, metric)
-    _titled(figure, f"the best of each family{_outside(done, low, high)}")
+    drawing.titled(figure, f"the best of each family{_outside(done, low, high)}")
     return figure
 
 
@@ -209,7 +195,7 @@ def _told(kind: str, table: pd.DataFrame, metric: Metric) -> str:
     scores = table.loc[table["kind"] == kind, "score"]
     n_failed = int(scores.isna().sum())
     best = scores.max() if metric.maximize else scores.min()
-    told = _short(kind) + (f" ({n_failed} failed)" if n_failed else "")
+    told = drawing.short(kind) + (f" ({n_failed} failed)" if n_failed else "")
     return f"{told}  {_number(best)}" if len(scores) > n_failed else told
 
 
@@ -227,7 +213,7 @@ def _hyperparameters(table: pd.DataFrame, metric: Metric) -> "Figure | None":
     names = varied[:_PANELS]
     columns = min(3, len(names))
     n_rows = -(-len(names) // columns)
-    figure = _figure(0.5 + 1.75 * n_rows, left=0.85, right=0.15, bottom=0.55)
+    figure = drawing.blank(0.5 + 1.75 * n_rows, left=0.85, right=0.15, bottom=0.55)
     figure.subplots_adjust(hspace=0.45, wspace=0.08)
     grid = figure.subplots(n_rows, columns, squeeze=False, sharey=True)
     low, high = _limits(rows["score"], metric)
@@ -236,25 +222,27 @@ def _hyperparameters(table: pd.DataFrame, metric: Metric) -> "Figure | None":
         if place >= len(names):
             figure.delaxes(axes)
             continue
-        _bare(axes)
+        drawing.bare(axes)
         at = _placed(axes, values[names[place]])
         heights = rows["score"].clip(low, high)
-        axes.scatter(at, heights, color=_COLORS[0], s=20, linewidths=0.6, edgecolors="white")
+        axes.scatter(
+            at, heights, color=drawing.COLORS[0], s=20, linewidths=0.6, edgecolors=drawing.PAPER
+        )
         axes.scatter(
             at.iloc[best],
             heights.iloc[best],
             s=80,
             facecolors="none",
-            edgecolors=_BEST,
+            edgecolors=drawing.INK,
             linewidths=1.4,
         )
-        axes.set_xlabel(_short(names[place]), fontsize=9)
+        axes.set_xlabel(drawing.short(names[place]), fontsize=9)
         axes.tick_params(labelsize=8)
         if place % columns == 0:
             _scored(axes.yaxis, axes.set_ylim, low, high, metric, size=8)
     left_out = len(varied) - len(names)
     more = f"; {left_out} more not shown" if left_out else ""
-    _titled(figure, f"{_short(kind)}: score by hyperparameter, the best ringed{more}")
+    drawing.titled(figure, f"{drawing.short(kind)}: score by hyperparameter, the best ringed{more}")
     return figure
 
 
@@ -262,8 +250,8 @@ def _learning_curves(members: Sequence[Member], metric: Metric) -> "Figure | Non
     drawn = [member for member in members if np.isfinite(member.curve).sum() > 1][:_MEMBERS]
     if not drawn:
         return None
-    longest = max(len(_short(member.name)) for member in drawn)
-    figure, axes = _axes(right=0.7 + _CHARACTER * (longest + 15))
+    longest = max(len(drawing.short(member.name)) for member in drawn)
+    figure, axes = drawing.axes(right=0.7 + drawing.CHARACTER * (longest + 15))
     sign = -1.0 if metric.maximize else 1.0
     ends, starts = [], []
     for place, member in enumerate(drawn):
@@ -273,14 +261,14 @@ def _learning_curves(members: Sequence[Member], metric: Metric) -> "Figure | Non
         # The axis is logarithmic, and so are the gaps between the points.
         even = np.geomspace(1, len(rounds), min(_POINTS, len(rounds))).round().astype(int) - 1
         kept = np.union1d(rounds[even], best)
-        color = _COLORS[place % len(_COLORS)]
+        color = drawing.COLORS[place % len(drawing.COLORS)]
         axes.plot(
             kept + 1,
             sign * losses[kept],
             color=color,
-            linestyle=("-", "--", ":")[place // len(_COLORS) % 3],
+            linestyle=("-", "--", ":")[place // len(drawing.COLORS) % 3],
             linewidth=1.4,
-            label=f"{_short(member.name)}: {_number(sign * losses[best])} at {best + 1}",
+            label=f"{drawing.short(member.name)}: {_number(sign * losses[best])} at {best + 1}",
         )
         axes.plot(best + 1, sign * losses[best], "o", color=color, markersize=5)
         ends.append(losses[best])
@@ -294,7 +282,7 @@ def _learning_curves(members: Sequence[Member], metric: Metric) -> "Figure | Non
     )
     _scored(axes.yaxis, axes.set_ylim, low, high, metric)
     axes.set_xlabel("round")
-    _titled(figure, "learning curves, the best round marked")
+    drawing.titled(figure, "learning curves, the best round marked")
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
     return figure
 
@@ -304,12 +292,12 @@ def _ensemble(members: Sequence[Member]) -> "Figure | None":
         return None
     ranked = sorted(members, key=lambda member: -member.weight)
     drawn = ranked[:_MEMBERS]
-    names = [_short(member.name) for member in drawn]
-    figure, axes = _axes(
-        height=1.2 + 0.33 * len(drawn), left=0.3 + _CHARACTER * max(map(len, names))
+    names = [drawing.short(member.name) for member in drawn]
+    figure, axes = drawing.axes(
+        height=1.2 + 0.33 * len(drawn), left=0.3 + drawing.CHARACTER * max(map(len, names))
     )
     weights = [member.weight for member in drawn]
-    bars = axes.barh(range(len(drawn)), weights, color=_COLORS[0], height=0.7)
+    bars = axes.barh(range(len(drawn)), weights, color=drawing.COLORS[0], height=0.7)
     axes.bar_label(bars, [f"{100 * weight:.3g} %" for weight in weights], padding=3, fontsize=9)
     axes.set_yticks(range(len(drawn)), names, fontsize=9)
     axes.set_ylim(len(drawn) - 0.5, -0.5)
@@ -319,44 +307,15 @@ def _ensemble(members: Sequence[Member]) -> "Figure | None":
     axes.set_xlabel("share of the answer")
     left_out = len(ranked) - len(drawn)
     more = f", {left_out} smaller ones not shown" if left_out else ""
-    _titled(figure, f"ensemble of {len(ranked)} models{more}")
+    drawing.titled(figure, f"ensemble of {len(ranked)} models{more}")
     return figure
-
-
-def _figure(height: float, left: float, right: float, bottom: float) -> "Figure":
-    """Make a figure with margins in inches."""
-    # Not pyplot, which keeps every figure and picks a window system.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height))
-    figure.subplots_adjust(
-        left=left / _WIDTH,
-        right=1 - right / _WIDTH,
-        bottom=bottom / height,
-        top=1 - 0.4 / height,
-    )
-    return figure
-
-
-def _axes(height: float = _HEIGHT, left: float = 0.85, right: float = 0.3) -> "tuple[Figure, Axes]":
-    figure = _figure(height, left, right, bottom=0.6)
-    axes = figure.subplots()
-    _bare(axes)
-    return figure, axes
-
-
-def _bare(axes: "Axes") -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.grid(color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
 
 
 def _styles(table: pd.DataFrame, metric: Metric) -> list[tuple[str, str, str]]:
     """Give each kind of model a colour and a marker, the best first; failed ones come last."""
     ranked = table.groupby("kind")["loss"].min().sort_values(kind="stable", na_position="last")
     return [
-        (str(kind), _COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)])
+        (str(kind), drawing.COLORS[place % len(drawing.COLORS)], _MARKERS[place % len(_MARKERS)])
         for place, kind in enumerate(ranked.index)
     ]
 
@@ -395,11 +354,6 @@ def _outside(done: pd.DataFrame, low: float, high: float) -> str:
     return f"; {outside} far off, drawn at the edge" if outside else ""
 
 
-def _titled(figure: "Figure", title: str) -> None:
-    inches = figure.get_figheight()
-    figure.text(0.12 / _WIDTH, 1 - 0.12 / inches, title, fontsize=10, va="top", weight="bold")
-
-
 def _logarithmic(axes: "Axes", *ticks: float) -> None:
     from matplotlib.ticker import LogLocator
 
@@ -416,7 +370,7 @@ def _placed(axes: "Axes", values: pd.Series) -> pd.Series:
         if numbers.min() > 0 and numbers.max() / numbers.min() > _LOG_SPAN:
             _logarithmic(axes, 1.0)
         return numbers.astype("float64")
-    told = values.map(lambda each: _short(str(each), 12))
+    told = values.map(lambda each: drawing.short(str(each), 12))
     kinds = sorted(told.unique())
     axes.set_xticks(range(len(kinds)), kinds)
     axes.set_xlim(-0.6, len(kinds) - 0.4)
@@ -440,9 +394,3 @@ def _trimmed(text: str) -> str:
 
 def _positive(value: float) -> float:
     return value if value > 0 else 1.0
-
-
-def _short(text: str, width: int = _LABEL) -> str:
-    """Cut the middle out of a long name: what tells names apart is often at the end."""
-    tail = width // 3
-    return text if len(text) <= width else f"{text[: width - tail - 1]}…{text[-tail:]}"

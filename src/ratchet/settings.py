@@ -297,6 +297,8 @@ class Evaluate(Section):
     """Bootstrap resamples behind every interval."""
     confidence: Share = 0.95
     """Probability that an interval promises."""
+    report: bool = True
+    """Whether to write the report: what drives the leader, where it fails, figures."""
 
 
 class Slices(Section):

@@ -1,13 +1,10 @@
 """A comparison as a page: the same words and numbers as Markdown and as HTML."""
 
-import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ratchet.commands.changes import Change
 from ratchet.commands.comparison import (
@@ -21,92 +18,21 @@ from ratchet.commands.comparison import (
 from ratchet.commands.status import Tried
 from ratchet.gates import decimals, shown
 from ratchet.lineage import FileChange
-
-# Lines of a table that a reader still looks at; JSON has all of them.
-MOST_LINES = 40
-# Characters of a value or an error: longer ones are cut.
-LONGEST = 300
-
-# Characters that a phone shows in a line, with the gaps between columns.
-SLIM = 44
-
-NOTHING = "—"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One field of a table."""
-
-    text: str
-    """What it says."""
-    kind: str = "text"
-    """text, number, or better and worse for what B surely gains and loses."""
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Two intervals on a common scale, in percent of its length."""
-
-    a: tuple[float, float, float]
-    """Lower end, value and upper end of the first one."""
-    b: tuple[float, float, float]
-    """Lower end, value and upper end of the second one."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table."""
-
-    cells: tuple[Cell, ...]
-    """Its fields."""
-    strip: Strip | None = None
-    """A picture of its two intervals."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table under a heading."""
-
-    head: tuple[Cell, ...]
-    """Headings; those of numbers have their kind."""
-    rows: tuple[Row, ...]
-    """Its lines."""
-    more: int = 0
-    """Lines that were left out."""
-
-    @property
-    def drawn(self) -> bool:
-        """Whether a line has a picture."""
-        return any(row.strip for row in self.rows)
-
-    @property
-    def slim(self) -> bool:
-        """Whether it fits on a phone beside itself, rather than line by line."""
-        lines = [self.head, *(row.cells for row in self.rows)]
-        widths = [max(len(cell.text) for cell in column) for column in zip(*lines, strict=True)]
-        return sum(widths) + 3 * len(widths) <= SLIM
-
-
-@dataclass(frozen=True)
-class Block:
-    """A part of a section."""
-
-    title: str
-    """Its heading; empty for none."""
-    lines: tuple[str, ...] = ()
-    """Sentences before the table."""
-    table: Table | None = None
-    """Its table."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A chapter of the page."""
-
-    title: str
-    """Its heading."""
-    blocks: tuple[Block, ...]
-    """What it holds."""
+from ratchet.report import pieces
+from ratchet.report.pieces import (
+    MOST_LINES,
+    NOTHING,
+    Block,
+    Cell,
+    Row,
+    Section,
+    Strip,
+    Table,
+    counted,
+    cut,
+    headings,
+    table,
+)
 
 
 @dataclass(frozen=True)
@@ -138,41 +64,12 @@ class Page:
 
 def markdown(comparison: Comparison) -> str:
     """Write a comparison as Markdown."""
-    return _rendered("comparison.md", comparison)
+    return pieces.rendered("comparison.md", page=page(comparison))
 
 
 def as_html(comparison: Comparison) -> str:
     """Write a comparison as one HTML page that needs no other file and runs no script."""
-    return _rendered("comparison.html", comparison)
-
-
-def _rendered(template: str, comparison: Comparison) -> str:
-    environment = Environment(
-        loader=PackageLoader("ratchet", "templates"),
-        autoescape=lambda name: name is not None and name.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["md"] = escaped
-    return environment.get_template(template).render(page=page(comparison))
-
-
-def escaped(text: str) -> str:
-    r"""Write text so that Markdown shows it as it is, in a table too.
-
-    Examples
-    --------
-    >>> escaped("a|b <script> *c* max_depth _d_")
-    'a&#124;b &lt;script&gt; \\*c\\* max_depth \\_d\\_'
-    """
-    text = " ".join(text.split())
-    # Brackets mean something only with what may follow them, and intervals are full of them.
-    text = re.sub(r"([\\`*~$]|\](?=[(\[:]))", r"\\\1", text)
-    # Within a word an underscore means nothing, and a name is easier to read without backslashes.
-    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
-    return html.escape(text, quote=False).replace("|", "&#124;")
+    return pieces.rendered("comparison.html", page=page(comparison))
 
 
 def page(comparison: Comparison) -> Page:
@@ -214,7 +111,7 @@ def _sides(a: Side, b: Side) -> Table:
         ("optimised", a.metric, b.metric),
         ("test rows", a.test_rows or "not evaluated", b.test_rows or "not evaluated"),
     )
-    return _table(("", "A", "B"), facts)
+    return table(("", "A", "B"), facts)
 
 
 def _run(side: Side) -> str:
@@ -236,7 +133,7 @@ def _changes_block(title: str, name: str, changes: Sequence[Change]) -> Block:
     if not changes:
         return Block(title, ("The same.",))
     rows = [(each.name, _value(each.old), _value(each.new)) for each in changes]
-    return Block(title, (), _table((name, "A", "B"), rows))
+    return Block(title, (), table((name, "A", "B"), rows))
 
 
 def _value(value: str | None) -> str:
@@ -256,10 +153,10 @@ def _data(comparison: Comparison) -> Iterator[Block]:
         for part, old, new in data.rows
         if old != new or part in ("train", "valid", "test")
     ]
-    yield Block("Data", tuple(told), _table(("", "A", "B"), [*facts, *counts], numbers=True))
+    yield Block("Data", tuple(told), table(("", "A", "B"), [*facts, *counts], numbers=True))
     if data.columns:
         rows = [(each.column, each.what, each.old, each.new) for each in data.columns]
-        yield Block("Columns", (), _table(("column", "difference", "A", "B"), rows))
+        yield Block("Columns", (), table(("column", "difference", "A", "B"), rows))
 
 
 def _count(value: int | None) -> str:
@@ -287,19 +184,16 @@ def _code(comparison: Comparison) -> Iterator[Block]:
         names = ", ".join(f"{each.path} ({_lines(each)})" for each in patch.files[:MOST_LINES])
         held = names or ("the patch is with the run" if patch.kept else "the run holds no patch")
         told.append(f"{who} uncommitted changes: {held}.")
-    table = None
-    if files:
-        rows = [(each.path, _lines(each)) for each in files]
-        table = _table(("changed file", "lines"), rows)
-    yield Block("Code", tuple(told), table)
+    rows = [(each.path, _lines(each)) for each in files]
+    yield Block("Code", tuple(told), table(("changed file", "lines"), rows) if rows else None)
 
 
 def _distance(ahead: int, behind: int) -> str:
     if behind == 0:
-        return f"B is {_counted(ahead, 'commit')} later"
+        return f"B is {counted(ahead, 'commit')} later"
     if ahead == 0:
-        return f"B is {_counted(behind, 'commit')} earlier"
-    return f"B has {_counted(ahead, 'commit')} that A has not, A has {behind} that B has not"
+        return f"B is {counted(behind, 'commit')} earlier"
+    return f"B has {counted(ahead, 'commit')} that A has not, A has {behind} that B has not"
 
 
 def _lines(change: FileChange) -> str:
@@ -322,7 +216,7 @@ def _environment(comparison: Comparison) -> Iterator[Block]:
         else (each.name, each.old or "unknown", each.new or "unknown")
         for each in changes
     ]
-    yield Block("Environment", (told,), _table(("", "A", "B"), rows))
+    yield Block("Environment", (told,), table(("", "A", "B"), rows))
 
 
 # What happened
@@ -353,7 +247,7 @@ def _scores(comparison: Comparison) -> Block:
         )
     if not comparison.scores:
         return Block("Scores", tuple(told))
-    head = _head(("score", "A", "B", "B better by", "intervals"), (1, 2, 3))
+    head = headings(("score", "A", "B", "B better by", "intervals"), (1, 2, 3))
     return Block(
         "Scores", tuple(told), Table(head, tuple(_score(line) for line in comparison.scores))
     )
@@ -425,7 +319,7 @@ def _slices(comparison: Comparison) -> Block:
     if found is None:
         return Block("Slices", (f"None: {comparison.not_sliced}.",))
     told = [
-        f"{_counted(found.n_slices, 'slice')} by {', '.join(found.columns)},"
+        f"{counted(found.n_slices, 'slice')} by {', '.join(found.columns)},"
         f" {'as promote.slices says' if found.declared else 'the columns of labels'};"
         f" {found.n_small} more have fewer than {found.min_rows} rows."
         f" Scores have intervals at {100 * found.confidence:g} %; those of the gains hold together"
@@ -433,7 +327,7 @@ def _slices(comparison: Comparison) -> Block:
     ]
     if len(found.lines) < found.n_slices:
         told.append("Shown are those on which B gains least, and on which either is worst.")
-    head = _head(("slice", "rows", "A", "B", "B better by", "worst of"), (1, 2, 3, 4))
+    head = headings(("slice", "rows", "A", "B", "B better by", "worst of"), (1, 2, 3, 4))
     return Block("Slices", tuple(told), Table(head, tuple(map(_slice, found.lines))))
 
 
@@ -441,7 +335,7 @@ def _slice(line: SliceLine) -> Row:
     places = decimals([line.a, line.b], [line.gain])
     return Row(
         (
-            Cell(f"{line.column} = {_cut(line.label)}"),
+            Cell(f"{line.column} = {cut(line.label)}"),
             Cell(f"{line.n_rows:,}", "number"),
             Cell(_with_interval(line.a, line.a_low, line.a_high, places), "number"),
             Cell(_with_interval(line.b, line.b_low, line.b_high, places), "number"),
@@ -454,7 +348,7 @@ def _slice(line: SliceLine) -> Row:
 
 def _search(searches: Sequence[SearchRecord]) -> Block:
     told = [
-        f"{each.letter}: {_counted(each.trials, 'trial')}, {each.failed} failed"
+        f"{each.letter}: {counted(each.trials, 'trial')}, {each.failed} failed"
         + ("" if isnan(each.seconds) else f", {each.seconds:.1f} s")
         + "."
         for each in searches
@@ -473,7 +367,7 @@ def _search(searches: Sequence[SearchRecord]) -> Block:
         )
         for family in dict.fromkeys(name for each in by_family for name in each)
     ]
-    head = _head(tuple(heads), range(1, len(heads)))
+    head = headings(tuple(heads), range(1, len(heads)))
     return Block("Search", tuple(told), Table(head, tuple(rows)))
 
 
@@ -491,13 +385,13 @@ def _tried(tried: Tried | None, places: int) -> tuple[Cell, ...]:
 
 def _failed(searches: Sequence[SearchRecord]) -> Block:
     rows = [
-        (each.letter, _by_family(failed), _cut(failed.reason))
+        (each.letter, _by_family(failed), cut(failed.reason))
         for each in searches
         for failed in each.failures
     ]
     if not rows:
         return Block("Failed trials", ("None.",))
-    return Block("Failed trials", (), _table(("in", "trials", "reason"), rows))
+    return Block("Failed trials", (), table(("in", "trials", "reason"), rows))
 
 
 def _by_family(failed: Failed) -> str:
@@ -512,7 +406,7 @@ def _members(searches: Sequence[SearchRecord]) -> Block:
                 Cell(member.name),
                 Cell(f"{member.weight:.3g}", "number"),
                 Cell(str(member.trial), "number"),
-                Cell(_cut(_hyperparameters(member.params))),
+                Cell(cut(_hyperparameters(member.params))),
             )
         )
         for each in searches
@@ -520,7 +414,7 @@ def _members(searches: Sequence[SearchRecord]) -> Block:
     ]
     if not rows:
         return Block("Members", ("Unknown.",))
-    head = _head(("of", "member", "weight", "trial", "params"), (2, 3))
+    head = headings(("of", "member", "weight", "trial", "params"), (2, 3))
     return Block("Members", (), Table(head, tuple(rows)))
 
 
@@ -529,27 +423,3 @@ def _hyperparameters(params: str) -> str:
         f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}"
         for name, value in json.loads(params).items()
     )
-
-
-def _head(names: Sequence[str], numbers: Iterable[int] = ()) -> tuple[Cell, ...]:
-    right = set(numbers)
-    return tuple(Cell(name, "number" if at in right else "text") for at, name in enumerate(names))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> Table:
-    """Lay out text; with ``numbers``, all columns but the first stand on the right."""
-    kind = "number" if numbers else "text"
-    cut = [
-        Row((Cell(_cut(first)), *(Cell(_cut(each), kind) for each in others)))
-        for first, *others in rows[:MOST_LINES]
-    ]
-    right = range(1, len(head)) if numbers else ()
-    return Table(_head(head, right), tuple(cut), max(0, len(rows) - MOST_LINES))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def _counted(n: int, one: str) -> str:
-    return f"{n:,} {one}" if n == 1 else f"{n:,} {one}s"

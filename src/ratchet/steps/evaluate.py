@@ -13,7 +13,8 @@ from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
-from ratchet.steps import models, origin, prepare, restore
+from ratchet.steps import diagnosis, models, origin, prepare, restore
+from ratchet.steps.diagnosis import Subject
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
 from ratchet.tracking import Score, Tag
@@ -49,10 +50,10 @@ def run(project: Project) -> Evaluation:
         tracking.write(run_id, prepare.inputs(project, schema, test=rows))
         scored = judged(project, schema, rows)
         y = truth(project, schema, scored)
-        predicted, trivial = (
-            model.predict(models.load(project, str(project.trained / name)), scored, schema)
-            for name in ("model", "baseline")
+        ours, constant = (
+            models.load(project, str(project.trained / name)) for name in ("model", "baseline")
         )
+        predicted, trivial = (model.predict(each, scored, schema) for each in (ours, constant))
         leads, base = (judge(project, schema, y, each, scored) for each in (predicted, trivial))
         numbers = {**leads.flat("test"), **base.flat("baseline/test")}
         if schema.target is None:
@@ -62,6 +63,21 @@ def run(project: Project) -> Evaluation:
             files.write_json(folder / "metrics.json", numbers)
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
+            (folder / diagnosis.FOLDER).mkdir()
+            if project.settings.evaluate.report:
+                subject = Subject(
+                    project=project,
+                    schema=schema,
+                    leader=leader,
+                    metric=metrics.named(leader.metric_reference, schema.problem),
+                    model=ours,
+                    baseline=constant,
+                    rows=scored,
+                    y=y,
+                    predicted=predicted,
+                    trivial=trivial,
+                )
+                diagnosis.of(subject).save(folder / diagnosis.FOLDER)
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
         now = int(1000 * time.time())
