@@ -285,3 +285,11 @@ def test_features_take_the_order_and_the_types_of_the_schema():
     assert features["size"].dtype == "float64"
     assert features["town"].dtype == "str"
     assert list(given) == ["town", "more", "size"]
+
+
+def test_times_with_a_zone_are_read_as_utc():
+    naive, schema = table(at=(Kind.DATETIME, ["2023-03-01 07:30", None]))
+    zoned = pd.to_datetime(pd.Series(["2023-03-01 08:30", None])).dt.tz_localize("Europe/Vienna")
+    given = pd.DataFrame({"at": zoned})
+    pd.testing.assert_frame_equal(as_features(given, schema), naive)
+    assert given["at"].dt.tz is not None

@@ -134,8 +134,19 @@ def matrix(transformer: "ColumnTransformer | Pipeline", schema: Schema, values: 
 
 
 def as_features(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Select the feature columns in the schema's order and types."""
-    return frame[schema.names].astype({column.name: column.dtype for column in schema.columns})
+    """Select the feature columns in the schema's order and types.
+
+    Times with a zone become UTC without one, as they are when a table is read.
+    """
+    chosen = frame[schema.names]
+    zoned = {
+        str(name): column.dt.tz_convert("UTC").dt.tz_localize(None)
+        for name, column in chosen.items()
+        if isinstance(column.dtype, pd.DatetimeTZDtype)
+    }
+    if zoned:
+        chosen = chosen.assign(**zoned)
+    return chosen.astype({column.name: column.dtype for column in schema.columns})
 
 
 def _categories(kind: Preparation) -> Any:
