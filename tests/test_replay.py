@@ -619,10 +619,10 @@ test_replay.tiny_table = with_text
 
 # Every family once; and the one of them that is proposed for by hyperopt for long.
 CASES = (
-    ("regression", "holdout", None, 14),
+    ("regression", "holdout", None, 15),
     ("regression", "holdout", ["hist_boosting"], 1),
     ("binary", "folds", ["logistic"], 16),
-    ("multiclass", "holdout", None, 12),
+    ("multiclass", "holdout", None, 13),
     ("clustering", "holdout", None, 16),
 )
 

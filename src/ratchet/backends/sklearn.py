@@ -1,9 +1,10 @@
-"""Models of scikit-learn: the baseline, linear models, forests, boosting and neighbours."""
+"""Models of scikit-learn: the baseline, linear and kernel models, forests, boosting, neighbours."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 
 from ratchet.backends.base import (
     Backend,
@@ -44,6 +45,11 @@ BOOSTING_ROUNDS = 2_000
 MAX_NEIGHBOUR_ROWS = 10_000
 MAX_NEIGHBOUR_CELLS = 500_000
 
+# A kernel model is linear in how near a row lies to so many training rows, drawn by chance. On
+# more rows than these it takes seconds for each class, and trees are better.
+KERNEL_ROWS = 500
+MAX_KERNEL_ROWS = 20_000
+
 
 @register
 class SklearnBackend(Backend):
@@ -83,6 +89,8 @@ class SklearnBackend(Backend):
             and task.n_rows * task.n_columns <= MAX_NEIGHBOUR_CELLS
         ):
             families.append(_neighbour_family(task))
+        if task.n_rows <= MAX_KERNEL_ROWS:
+            families.append(_kernel_family(regression))
         return fixed(self, families)
 
     def fit(self, request: Request) -> Fitted:
@@ -99,6 +107,8 @@ class SklearnBackend(Backend):
                 return Fitted(_logistic(request), dict(request.params))
             case "hist_boosting":
                 return _boosting(request)
+            case "kernel":
+                return Fitted(_kernel(request), dict(request.params))
             case "knn":
                 return Fitted(_neighbours(request), dict(request.params))
             case _:
@@ -219,6 +229,17 @@ def _neighbour_family(task: Task) -> Family:
     )
 
 
+def _kernel_family(regression: bool) -> Family:
+    settings = ((0.1, 1.0), (0.3, 100.0)) if regression else ((0.1, 10.0), (0.3, 100.0))
+    return Family(
+        "kernel",
+        Preparation.SCALED,
+        starts=tuple({"gamma": gamma, "C": C} for gamma, C in (*settings, (0.3, 1.0))),
+        space={"gamma": Real(0.02, 3.0, log=True), "C": Real(0.1, 1e4, log=True)},
+        cost=5.0,
+    )
+
+
 def _baseline(request: Request) -> Any:
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
@@ -257,6 +278,38 @@ def _logistic(request: Request) -> Any:
         **{"max_iter": 300 if request.task.n_rows < 200_000 else 60, "tol": 1e-3, **request.params}
     )
     return model.fit(request.train.X, request.train.y, sample_weight=request.train.weights)
+
+
+def _kernel(request: Request) -> Any:
+    """Fit a linear model on the kernel's map of the rows (Williams and Seeger 2001).
+
+    The kernel's width is in units of the spread of the rows, so that a setting means the same
+    on any table.
+    """
+    from sklearn.kernel_approximation import Nystroem
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+
+    X, y, weights = request.train.X, request.train.y, request.train.weights
+    spread = _total_variance(X) or 1.0
+    params = {"gamma": 0.3, "C": 10.0, **request.params}
+    nearness = Nystroem(
+        gamma=params["gamma"] / spread,
+        n_components=min(KERNEL_ROWS, len(y)),
+        random_state=request.seed,
+    )
+    if request.task.problem is ProblemType.REGRESSION:
+        # The penalty is on how far the answer bends from the mean, whatever the target's unit.
+        last, name = Ridge(alpha=1 / params["C"]), "ridge"
+    else:
+        last, name = LogisticRegression(C=params["C"], max_iter=300, tol=1e-3), "logisticregression"
+    return make_pipeline(nearness, last).fit(X, y, **{f"{name}__sample_weight": weights})
+
+
+def _total_variance(X: Any) -> float:
+    """Add up the variances of the columns of an array or a sparse matrix."""
+    squares = X.multiply(X) if issparse(X) else np.square(X)
+    return float(np.sum(np.asarray(squares.mean(axis=0)) - np.square(np.asarray(X.mean(axis=0)))))
 
 
 def _forest(request: Request) -> Fitted:
