@@ -698,6 +698,20 @@ def test_a_linear_model_shrinks_as_ridge_does():
     np.testing.assert_allclose(model.predict(X), [2.0, 4.0, 2.0, 4.0], rtol=1e-6)
 
 
+def test_a_kernel_follows_a_curve_that_no_line_can_in_any_unit_of_the_columns():
+    X = np.linspace(-3, 3, 200).reshape(-1, 1)
+    y = np.sin(2 * X[:, 0])
+    params = {"gamma": 1.0, "C": 1000.0}
+
+    def answers(X):
+        asked = request(X, y, "kernel", params)
+        return backend("sklearn").fit(asked).estimator.predict(X)
+
+    assert np.abs(answers(X) - y).max() < 0.05
+    # A power of two, so that scaling loses no digit.
+    np.testing.assert_allclose(answers(1024 * X), answers(X), rtol=1e-6)
+
+
 def test_one_tree_of_one_split_says_the_means_of_two_halves():
     # One round without shrinkage: base score 5, leaves move by sum(residual) / count.
     X = np.array([[0.0], [0.0], [1.0], [1.0]])
