@@ -87,7 +87,9 @@ def blocks(made: Made) -> tuple[Block, ...]:
         Block("Lineage", (), Table(headings(("", "")), tuple(_lineage(made)))),
     ]
     if made.store:
-        found.append(Block("In MLflow", ("This shows the run beside all others:",), code=made.store))
+        found.append(
+            Block("In MLflow", ("This shows the run beside all others:",), code=made.store)
+        )
     if made.hardware or made.versions:
         rows = [*made.hardware, *made.versions]
         found.append(Block("Environment", (), table(("", ""), rows)))

@@ -99,9 +99,13 @@ def as_markdown(page: Page) -> str:
 
 
 def save(page: Page, folder: Path) -> None:
-    """Write a page in both forms, and its pictures, into a folder."""
-    files.write_text(folder / HTML, as_html(page))
+    """Write a page in both forms into a folder."""
     files.write_text(folder / MARKDOWN, as_markdown(page))
+    files.write_text(folder / HTML, as_html(page))
+
+
+def save_figures(page: Page, folder: Path) -> None:
+    """Write the pictures of a page into a folder in there, a file each."""
     for drawing in page.drawings:
         files.write_text(folder / FIGURES / f"{drawing.name}.svg", drawing.svg)
 

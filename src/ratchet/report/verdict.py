@@ -53,11 +53,15 @@ class Won:
     @classmethod
     def of(cls, score: Score, gain: Difference, test: str) -> "Won":
         """Put a score and what it gains over the baseline together."""
-        numbers = (score.value, score.low, score.high)
-        gained = (gain.champion, gain.gain, gain.low, gain.high)
         return cls(
-            score.metric,
-            *(_known(each) for each in (*numbers, *gained)),
+            metric=score.metric,
+            score=_known(score.value),
+            low=_known(score.low),
+            high=_known(score.high),
+            baseline=_known(gain.champion),
+            gain=_known(gain.gain),
+            gain_low=_known(gain.low),
+            gain_high=_known(gain.high),
             confidence=gain.confidence,
             n_rows=gain.n_rows,
             test=test,
@@ -82,6 +86,12 @@ class RivalScore:
     """Lower end of its interval; None where none can be given."""
     theirs_high: float | None
     """Upper end of its interval; None where none can be given."""
+
+    @classmethod
+    def of(cls, ours: Score, theirs: Score) -> "RivalScore":
+        """Put the same score of both beside each other."""
+        numbers = (ours.value, ours.low, ours.high, theirs.value, theirs.low, theirs.high)
+        return cls(ours.metric, *map(_known, numbers))
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ class Rival:
                     f"{name}_low": each.ours_low,
                     f"{name}_high": each.ours_high,
                 }
-        return {name: nan if value is None else value for name, value in found.items()}
+        return {name: _number(value) for name, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,7 @@ def told(won: Won | None, decided: Decided | None) -> Iterator[str]:
     if won is not None:
         yield _score_told(won)
     elif decided is not None:
-        score = nan if decided.score is None else decided.score
+        score = _number(decided.score)
         yield f"On the test rows its {decided.metric} is {shown(score, decimals([score]))}."
     if decided is None:
         yield (
@@ -274,21 +284,12 @@ def summary(
 
 
 def _score_told(won: Won) -> str:
-    score, low, high, baseline, gain, gain_low, gain_high = (
-        nan if each is None else each
-        for each in (
-            won.score,
-            won.low,
-            won.high,
-            won.baseline,
-            won.gain,
-            won.gain_low,
-            won.gain_high,
-        )
+    score, baseline, gain, gain_low = map(
+        _number, (won.score, won.baseline, won.gain, won.gain_low)
     )
     places = decimals([score, baseline], [gain, gain_low])
-    named = interval(score, low, high, places)
-    gained = interval(gain, gain_low, gain_high, places)
+    named = interval(score, _number(won.low), _number(won.high), places)
+    gained = interval(gain, gain_low, _number(won.gain_high), places)
     return (
         f"On {counted(won.n_rows, 'test row')} its {won.metric} is {named} at"
         f" {100 * won.confidence:g} %. The baseline, which looks at no column, has"
@@ -312,27 +313,32 @@ def _passed(gate: GateResult) -> Cell:
 
 
 def _rival_row(each: RivalScore) -> Row:
-    ours, theirs = (
-        tuple(nan if number is None else number for number in numbers)
-        for numbers in (
-            (each.ours, each.ours_low, each.ours_high),
-            (each.theirs, each.theirs_low, each.theirs_high),
-        )
+    ours, low, high, theirs, their_low, their_high = map(
+        _number,
+        (
+            *(each.ours, each.ours_low, each.ours_high),
+            *(each.theirs, each.theirs_low, each.theirs_high),
+        ),
     )
-    places = decimals([ours[0], theirs[0]], [ours[0] - theirs[0]])
+    places = decimals([ours, theirs], [ours - theirs])
     return Row(
         (
             Cell(each.metric),
-            Cell(interval(*ours, places), "number"),
-            Cell(interval(*theirs, places), "number"),
+            Cell(interval(ours, low, high, places), "number"),
+            Cell(interval(theirs, their_low, their_high, places), "number"),
         ),
-        strip((ours[1], ours[0], ours[2]), (theirs[1], theirs[0], theirs[2])),
+        strip((low, ours, high), (their_low, theirs, their_high)),
     )
 
 
 def _in_short(score: Score) -> str:
     places = decimals([score.value])
     return f"{score.metric} {interval(score.value, score.low, score.high, places)}"
+
+
+def _number(value: float | None) -> float:
+    """Give NaN for a number that there isn't."""
+    return nan if value is None else value
 
 
 def _known(value: float) -> float | None:
