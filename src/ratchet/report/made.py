@@ -91,7 +91,8 @@ def blocks(made: Made) -> tuple[Block, ...]:
             Block("In MLflow", ("This shows the run beside all others:",), code=made.store)
         )
     if made.hardware or made.versions:
-        rows = [*made.hardware, *made.versions]
+        installed = ", ".join(f"{name} {version}" for name, version in made.versions)
+        rows = [*made.hardware, *([("libraries", installed)] if installed else [])]
         found.append(Block("Environment", (), table(("", ""), rows)))
     return tuple(found)
 
@@ -109,10 +110,10 @@ def _lineage(made: Made) -> Iterator[Row]:
     if made.branch:
         yield _row("branch", made.branch)
     yield _row("data version", made.data)
-    yield _row("settings", made.params_digest)
+    yield _row("settings digest", made.params_digest)
     if made.overrides:
         yield _row("overrides", made.overrides)
-    yield _row("lock", made.lock_digest or "none")
+    yield _row("lock digest", made.lock_digest or "none")
     yield _row("pipeline", made.pipeline)
     for step, run_id in made.runs:
         yield _row(f"run of {step}", run_id)

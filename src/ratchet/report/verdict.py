@@ -194,16 +194,22 @@ def answer(leader: str, decided: Decided | None) -> str:
 def told(won: Won | None, decided: Decided | None) -> Iterator[str]:
     """Yield the sentences that explain the answer."""
     if won is not None:
-        yield _score_told(won)
+        # The gates have an interval of this gain too, from resamples of their own.
+        yield f"{_score_told(won)} {_gain_told(won) if decided is None else ''}".rstrip()
     elif decided is not None:
         score = _number(decided.score)
         yield f"On the test rows its {decided.metric} is {shown(score, decimals([score]))}."
     if decided is None:
         yield (
             "When this was written, it had not been put forward yet: `python src promote` asks"
-            " the gates, and has the last word here."
+            " the gates."
         )
         return
+    yield from (
+        f"Against the baseline, which looks at no column: {gate.reason}."
+        for gate in decided.gates
+        if gate.name == "better_than_baseline" and (gate.passed or decided.kind != "refuse")
+    )
     yield _decision_told(decided)
     if decided.undone:
         yield f"Since then, {decided.undone}."
@@ -284,16 +290,20 @@ def summary(
 
 
 def _score_told(won: Won) -> str:
-    score, baseline, gain, gain_low = map(
-        _number, (won.score, won.baseline, won.gain, won.gain_low)
-    )
-    places = decimals([score, baseline], [gain, gain_low])
+    score = _number(won.score)
+    places = decimals([score, _number(won.baseline)])
     named = interval(score, _number(won.low), _number(won.high), places)
-    gained = interval(gain, gain_low, _number(won.gain_high), places)
+    rows = counted(won.n_rows, "test row")
+    return f"On {rows} its {won.metric} is {named} at {100 * won.confidence:g} %."
+
+
+def _gain_told(won: Won) -> str:
+    baseline, gain, low = map(_number, (won.baseline, won.gain, won.gain_low))
+    places = decimals([_number(won.score), baseline], [gain, low])
+    gained = interval(gain, low, _number(won.gain_high), places)
     return (
-        f"On {counted(won.n_rows, 'test row')} its {won.metric} is {named} at"
-        f" {100 * won.confidence:g} %. The baseline, which looks at no column, has"
-        f" {shown(baseline, places)}: a gain of {gained}."
+        f"The baseline, which looks at no column, has {shown(baseline, places)}: a gain of"
+        f" {gained}."
     )
 
 
