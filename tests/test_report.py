@@ -62,6 +62,12 @@ def opened(folder: Path, name: str = "params.yaml") -> Project:
     return found
 
 
+def disconnect() -> None:
+    """Let the store of the next test be found."""
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+
+
 @pytest.fixture(scope="module")
 def evaluated_once(made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The leaders of ``made_once``, with reports."""
@@ -73,6 +79,7 @@ def evaluated_once(made_once: Path, tmp_path_factory: pytest.TempPathFactory) ->
             values = tiny_settings(train__families=["baseline", family], evaluate__report=True)
             (folder / name).write_text(yaml.safe_dump(values), encoding="utf-8")
             evaluate.run(opened(folder, name))
+    disconnect()
     return root
 
 
@@ -86,6 +93,7 @@ def decided_once(evaluated_once: Path, tmp_path_factory: pytest.TempPathFactory)
         patch.setattr(cost, "_SECONDS", 0.01)
         for name in ("params.yaml", "better.yaml"):
             promote.run(opened(folder, name))
+    disconnect()
     return root
 
 
