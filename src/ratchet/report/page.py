@@ -56,7 +56,14 @@ class Page:
         )
 
 
-def of(task: str, leader: str, facts: Facts | None, decided: Decided | None, run: Made) -> Page:
+def of(
+    task: str,
+    leader: str,
+    facts: Facts | None,
+    decided: Decided | None,
+    run: Made,
+    trained: Path | None = None,
+) -> Page:
     """Choose what is shown of a leader.
 
     Parameters
@@ -71,9 +78,11 @@ def of(task: str, leader: str, facts: Facts | None, decided: Decided | None, run
         What promote has decided; None before it has.
     run : Made
         How the model was made.
+    trained : Path or None
+        Folder of what train has written, whose pictures are shown; None shows none.
     """
     won = facts.won if facts else None
-    sections = tuple(each for each in _sections(facts, decided, run) if each.blocks)
+    sections = tuple(each for each in _sections(facts, decided, run, trained) if each.blocks)
     return Page(
         title=f"{task}: {leader}",
         answer=verdict.answer(leader, decided),
@@ -110,7 +119,9 @@ def save_figures(page: Page, folder: Path) -> None:
         files.write_text(folder / FIGURES / f"{drawing.name}.svg", drawing.svg)
 
 
-def _sections(facts: Facts | None, decided: Decided | None, run: Made) -> Iterator[Section]:
+def _sections(
+    facts: Facts | None, decided: Decided | None, run: Made, trained: Path | None
+) -> Iterator[Section]:
     """Yield every section in its place; one without blocks isn't shown."""
     yield Section("Gates", verdict.gates(decided))
     yield Section("Scores", verdict.against(decided.rival if decided else None))

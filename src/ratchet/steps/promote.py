@@ -256,7 +256,14 @@ def _report(
         rival=reports.rival_of(judgement),
         undone=undone,
     )
-    reports.decided(project, challenger.run_id, challenger.name, facts, told)
+    reports.decided(
+        project,
+        challenger.run_id,
+        challenger.name,
+        facts,
+        told,
+        is_leader=challenger.rows is not None,
+    )
 
 
 def _report_again(

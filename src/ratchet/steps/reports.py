@@ -72,7 +72,7 @@ def evaluated(
         If MLflow's store fails.
     """
     made = _made(project, leader.run_id, evaluation)
-    found = page.of(project.settings.name, leader.name, facts, None, made)
+    found = page.of(project.settings.name, leader.name, facts, None, made, project.trained)
     facts.save(folder)
     page.save(found, folder)
     page.save_figures(found, folder)
@@ -134,7 +134,13 @@ def facts_of(project: Project, run_id: str, *, is_leader: bool) -> Facts | None:
 
 
 def decided(
-    project: Project, run_id: str, name: str, facts: Facts | None, decision: Decided
+    project: Project,
+    run_id: str,
+    name: str,
+    facts: Facts | None,
+    decision: Decided,
+    *,
+    is_leader: bool,
 ) -> None:
     """Write the page with a decision to ``build/promote``, and put it on the run in its place.
 
@@ -150,6 +156,8 @@ def decided(
         What evaluate has found out about it.
     decision : Decided
         What was decided.
+    is_leader : bool
+        Whether ``build/train`` is about it; else the pictures of its search are on its run.
 
     Raises
     ------
@@ -158,8 +166,13 @@ def decided(
     StoreError
         If MLflow's store fails.
     """
-    found = page.of(project.settings.name, name, facts, decision, _made(project, run_id))
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryDirectory() as fetched:
+        trained: Path | None = project.trained
+        if not is_leader:
+            pictures = recorded.download(run_id, FIGURES, Path(fetched))
+            trained = None if pictures is None else pictures.parent
+        made = _made(project, run_id)
+        found = page.of(project.settings.name, name, facts, decision, made, trained)
         page.save(found, Path(folder))
         page.save_figures(found, Path(folder))
         _put(run_id, Path(folder), found.key)
