@@ -465,17 +465,10 @@ def look(browser, file: Path, width: int, scheme: str = "light"):
     return opened, faults
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 375])
-def test_a_browser_asks_for_nothing_else_and_axe_finds_nothing_serious(
-    browser, file, scheme, width
-):
+def nothing_serious(opened) -> None:
+    """Have axe-core look at a page."""
     from axe_playwright_python.sync_playwright import Axe
 
-    opened, faults = look(browser, file, width, scheme)
-    assert faults == []
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
     found = Axe().run(opened).response["violations"]
     bad = [
         (each["id"], [node["html"] for node in each["nodes"]])
@@ -483,6 +476,18 @@ def test_a_browser_asks_for_nothing_else_and_axe_finds_nothing_serious(
         if each["impact"] in ("serious", "critical")
     ]
     assert bad == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_a_browser_asks_for_nothing_else_and_axe_finds_nothing_serious(
+    browser, file, scheme, width
+):
+    opened, faults = look(browser, file, width, scheme)
+    assert faults == []
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    nothing_serious(opened)
     dark = (
         opened.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     )
