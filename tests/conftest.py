@@ -272,9 +272,14 @@ OF_THE_STORE = (
     "ratchet.prepare_run",
     "ratchet.evaluate_run",
     "ratchet.leader_run",
+    "ratchet.report",
     "ratchet.restored_from",
     "ratchet.restored_at",
 )
+
+
+# Pages that name runs of the store and the decision that was made in it.
+PAGES = ("report/report.html", "report/report.md")
 
 
 def described(client: "MlflowClient", run_id: str) -> dict:
@@ -292,7 +297,9 @@ def described(client: "MlflowClient", run_id: str) -> dict:
 
     with tempfile.TemporaryDirectory() as scratch:
         artifacts = {
-            path: Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
+            path: b""
+            if path in PAGES
+            else Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
             for path in below()
         }
     trials = client.search_runs(

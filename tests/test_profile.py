@@ -8,6 +8,7 @@ import pytest
 
 from ratchet import profile
 from ratchet.errors import RatchetError
+from ratchet.schema import Kind
 
 
 def table(rows=40):
@@ -63,3 +64,35 @@ def test_a_page_that_can_not_be_written_is_told_in_a_sentence(tmp_path):
     with pytest.raises(RatchetError) as error:
         profile.write(path, table(5)[["size"]], "tiny")
     assert str(error.value) == f"Can't write {path}: Not a directory."
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        ("size", Kind.NUMBER, "0.0027385 to 0.99721, median 0.61101"),
+        ("größe 駅", Kind.CATEGORY, "Berlin 50 %, Aachen 50 %"),
+        ("sold", Kind.DATETIME, "2024-01-01 to 2024-02-09"),
+        ("gap", Kind.BOOLEAN, "1.0 100 %"),
+        ("<script>alert(1)</script>", Kind.CATEGORY, "1 42 %, 2 35 %, 0 22 %"),
+    ],
+)
+def test_a_column_is_told_in_a_line(name, kind, told):
+    found = profile.column(table()[name], kind)
+    assert (found.name, found.values) == (name, told)
+    assert found.missing == (0.5 if name == "gap" else 0.0)
+
+
+def test_a_column_of_texts_shows_no_text():
+    found = profile.column(pd.Series(["a secret", "another secret", None], name="note"), Kind.TEXT)
+    assert found.values == "8 to 14 characters"
+
+
+def test_long_and_many_labels_are_cut():
+    labels = pd.Series([f"{'x' * 40} {number}" for number in range(9)], name="town")
+    found = profile.column(labels, Kind.CATEGORY)
+    assert found.values == ", ".join([f"{'x' * 23}… 11 %"] * 3) + ", 6 more"
+
+
+def test_an_empty_column_has_no_values():
+    found = profile.column(pd.Series([np.nan, np.nan], name="gone"), Kind.NUMBER)
+    assert (found.missing, found.distinct, found.values) == (1.0, 0, "")

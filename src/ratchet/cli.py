@@ -270,6 +270,40 @@ def compare(
 
 
 @app.command()
+def report(
+    reference: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="RUN_ID, NAME/VERSION or NAME@ALIAS; the last leader if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    params: ParamsOption = DEFAULT_PARAMS,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page to this file.", metavar="FILE")
+    ] = None,
+    md: Annotated[
+        bool, typer.Option("--md", help="Print it as Markdown, for a pull request.")
+    ] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+) -> None:
+    """Show why a model won, how good it is and how it was made: a page to read offline."""
+    project = _project(params, [])
+    from ratchet.commands import report as command
+
+    found = command.read(project, reference, out=out)
+    if md:
+        typer.echo(found.markdown, nl=False)
+        return
+    typer.echo(found.html)
+    if not no_open and command.can_open():
+        import webbrowser
+
+        webbrowser.open(found.html.absolute().as_uri())
+
+
+@app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
     month: Annotated[

@@ -1,14 +1,37 @@
 """What the training rows look like, as a page a person can read."""
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ratchet import files
+from ratchet.schema import Kind
 
 # A profile of more rows looks the same and takes longer.
 MAX_ROWS = 50_000
+
+# Labels of a column that its line names, and characters of one of them.
+_LABELS = 3
+_LONGEST = 24
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """A column in a line."""
+
+    name: str
+    """Its name."""
+    kind: str
+    """What it holds: number, category, boolean, datetime or text."""
+    missing: float
+    """Share of the rows in which it is missing, 0 to 1."""
+    distinct: int
+    """Different values."""
+    values: str
+    """Its range, or its most frequent labels; empty where every value is missing."""
 
 
 def write(path: Path, frame: pd.DataFrame, title: str) -> None:
@@ -35,3 +58,49 @@ def write(path: Path, frame: pd.DataFrame, title: str) -> None:
             open_tab="distributions",
         )
         files.write_text(path, report.html())
+
+
+def column(values: pd.Series, kind: Kind) -> ColumnProfile:
+    """Tell of a column in a line.
+
+    Parameters
+    ----------
+    values : pd.Series of shape (n_rows,)
+        The column.
+    kind : Kind
+        What it holds.
+
+    Examples
+    --------
+    >>> column(pd.Series(["a", "b", "a", None], name="town"), Kind.CATEGORY)
+    ColumnProfile(name='town', kind='category', missing=0.25, distinct=2, values='a 67 %, b 33 %')
+    """
+    known = values.dropna()
+    return ColumnProfile(
+        name=str(values.name),
+        kind=str(kind),
+        missing=float(values.isna().mean()) if len(values) else 0.0,
+        distinct=int(known.nunique()),
+        values=_told(known, kind) if len(known) else "",
+    )
+
+
+def _told(known: pd.Series, kind: Kind) -> str:
+    if kind is Kind.TEXT:  # an example would put somebody's words on the page
+        lengths = known.astype(str).str.len()
+        return f"{lengths.min():,} to {lengths.max():,} characters"
+    if kind is Kind.NUMBER:
+        low, middle, high = (float(each) for each in np.quantile(known.astype(float), (0, 0.5, 1)))
+        return f"{low:,.6g} to {high:,.6g}, median {middle:,.6g}"
+    if kind is Kind.DATETIME:
+        first, last = (f"{at:%Y-%m-%d %H:%M}" for at in (known.min(), known.max()))
+        return f"{first.removesuffix(' 00:00')} to {last.removesuffix(' 00:00')}"
+    shares = known.value_counts(normalize=True)
+    named = [f"{_short(label)} {100 * share:.0f} %" for label, share in shares[:_LABELS].items()]
+    more = len(shares) - len(named)
+    return ", ".join(named) + (f", {more:,} more" if more else "")
+
+
+def _short(label: object) -> str:
+    text = " ".join(str(label).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import mlflow
 import numpy as np
@@ -711,6 +712,35 @@ def read(run_id: str) -> Run | None:
             if error.error_code not in ABSENT:
                 raise
             return None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the UI shows a run."""
+
+    experiment: str
+    """Name of its experiment."""
+    route: str
+    """What follows the UI's address, ``#/experiments/…``."""
+
+    def artifact(self, path: str) -> str:
+        """Say what follows the UI's address for a file of the run."""
+        return f"{self.route}/artifacts/{quote(path)}"
+
+
+def place_of(run_id: str) -> Place:
+    """Say where the UI shows a run.
+
+    Raises
+    ------
+    StoreError
+        If the store fails, or has no such run.
+    """
+    client = mlflow.MlflowClient()
+    with translated():
+        held_by = client.get_run(run_id).info.experiment_id
+        name = client.get_experiment(held_by).name
+    return Place(str(name), f"#/experiments/{held_by}/runs/{run_id}")
 
 
 def model_ids(run: Run) -> tuple[str, ...]:

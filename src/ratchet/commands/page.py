@@ -1,7 +1,6 @@
 """A comparison as a page: the same words and numbers as Markdown and as HTML."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
@@ -26,11 +25,12 @@ from ratchet.report.pieces import (
     Cell,
     Row,
     Section,
-    Strip,
     Table,
     counted,
     cut,
     headings,
+    interval,
+    strip,
     table,
 )
 
@@ -57,9 +57,7 @@ class Page:
     @property
     def fence(self) -> str:
         """More backticks than the command has in a row."""
-        command = self.experiment[2] if self.experiment else ""
-        longest = max(map(len, re.findall("`+", command)), default=0)
-        return "`" * max(3, longest + 1)
+        return pieces.fence(self.experiment[2] if self.experiment else "")
 
 
 def markdown(comparison: Comparison) -> str:
@@ -274,22 +272,13 @@ def _score(line: ScoreLine) -> Row:
     return Row(
         (
             Cell(line.name),
-            Cell(_with_interval(line.a, line.a_low, line.a_high, places), "number"),
-            Cell(_with_interval(line.b, line.b_low, line.b_high, places), "number"),
+            Cell(interval(line.a, line.a_low, line.a_high, places), "number"),
+            Cell(interval(line.b, line.b_low, line.b_high, places), "number"),
             _gain(line.better_by, places, sure=line.overlap is False),
             Cell(overlap),
         ),
-        _strip((line.a_low, line.a, line.a_high), (line.b_low, line.b, line.b_high)),
+        strip((line.a_low, line.a, line.a_high), (line.b_low, line.b, line.b_high)),
     )
-
-
-def _with_interval(value: float, low: float, high: float, places: int) -> str:
-    if isnan(value):
-        return NOTHING
-    told = shown(value, places)
-    if isnan(low) or isnan(high):
-        return told
-    return f"{told} [{shown(low, places)}, {shown(high, places)}]"
 
 
 def _gain(
@@ -298,20 +287,11 @@ def _gain(
     """Write what B gains; a gain that may be chance has no colour."""
     if isnan(gain):
         return Cell(NOTHING, "number")
-    told = f"{'+' if gain > 0 else ''}{_with_interval(gain, low, high, places)}"
+    told = f"{'+' if gain > 0 else ''}{interval(gain, low, high, places)}"
     kind = "number"
     if sure or low > 0 or high < 0:
         kind = "better" if gain > 0 else "worse"
     return Cell(told, kind)
-
-
-def _strip(a: tuple[float, float, float], b: tuple[float, float, float]) -> Strip | None:
-    numbers = (*a, *b)
-    if any(map(isnan, numbers)) or max(numbers) == min(numbers):
-        return None
-    low, span = min(numbers), max(numbers) - min(numbers)
-    x, y = ([round(4 + 92 * (each - low) / span, 1) for each in side] for side in (a, b))
-    return Strip((x[0], x[1], x[2]), (y[0], y[1], y[2]))
 
 
 def _slices(comparison: Comparison) -> Block:
@@ -337,12 +317,12 @@ def _slice(line: SliceLine) -> Row:
         (
             Cell(f"{line.column} = {cut(line.label)}"),
             Cell(f"{line.n_rows:,}", "number"),
-            Cell(_with_interval(line.a, line.a_low, line.a_high, places), "number"),
-            Cell(_with_interval(line.b, line.b_low, line.b_high, places), "number"),
+            Cell(interval(line.a, line.a_low, line.a_high, places), "number"),
+            Cell(interval(line.b, line.b_low, line.b_high, places), "number"),
             _gain(line.gain, places, line.low, line.high),
             Cell(line.worst_of),
         ),
-        _strip((line.a_low, line.a, line.a_high), (line.b_low, line.b, line.b_high)),
+        strip((line.a_low, line.a, line.a_high), (line.b_low, line.b, line.b_high)),
     )
 
 

@@ -6,8 +6,9 @@ interrupted, the next command finishes.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ratchet.registry import versions
 from ratchet.registry.ledger import Kind, Ledger, Line
@@ -118,7 +119,7 @@ def _writes(
     tags = {str(name): str(value) for name, value in evidence.get("tags", {}).items()}
     tags |= {"ratchet.decision": line.kind, "ratchet.decision_run": line.decision_run}
     # What is said of a version stays when it comes back, and when somebody else put it there.
-    told = f"{evidence['name']}: {line.reason}" if "name" in evidence else None
+    told = _description(line, evidence) if "name" in evidence else None
     yield lambda: versions.describe(version, tags, told)
     if line.kind is Kind.OBSERVE:
         return
@@ -128,6 +129,14 @@ def _writes(
         yield lambda: versions.hold_alias(replaced, PREVIOUS_ALIAS)
     yield lambda: versions.hold_stage(settings, version)
     yield lambda: versions.hold_alias(version, settings.registry.alias)
+
+
+def _description(line: Line, evidence: Mapping[str, Any]) -> str:
+    """Say what a version is and why it is there; what is said stays true when it goes."""
+    how = f", forced by {line.who} on {line.at[:10]}" if line.kind is Kind.FORCE else ""
+    told = f"{evidence['name']}{how}: {line.reason}"
+    # Decisions of earlier versions of this project have none.
+    return "\n\n".join(filter(None, (told, evidence.get("summary"))))
 
 
 def _is_last(ledger: Ledger, line: Line) -> bool:

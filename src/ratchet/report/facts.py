@@ -7,6 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ratchet import files
 from ratchet.errors import RatchetError
+from ratchet.report.data import Data
+from ratchet.report.verdict import Won
 
 FILE = "facts.json"
 """File that keeps them, in the report's folder."""
@@ -18,6 +20,10 @@ class Facts:
 
     leader: str
     """Backends and families of the leader."""
+    won: Won | None = None
+    """Its score, and what it gains over the baseline."""
+    data: Data | None = None
+    """The columns that it was trained on."""
 
     def save(self, folder: Path) -> None:
         """Write them to the report's folder."""
@@ -26,6 +32,11 @@ class Facts:
     @classmethod
     def load(cls, folder: Path) -> "Facts | None":
         """Read what evaluate wrote; None where it was told to write no report.
+
+        Parameters
+        ----------
+        folder : Path
+            The report's folder.
 
         Raises
         ------

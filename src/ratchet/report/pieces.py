@@ -4,10 +4,14 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
+from math import isnan
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ratchet.drawing import Drawing
+from ratchet.gates import shown
+from ratchet.report import inline
 
 MOST_LINES = 40
 """Lines of a table that a reader still looks at; JSON has all of them."""
@@ -16,6 +20,9 @@ LONGEST = 300
 
 # Characters that a phone shows in a line, with the gaps between columns.
 SLIM = 44
+
+# A place in a picture of intervals, in percent of its length: marks at its ends are seen whole.
+_FROM, _SPAN = 4, 92
 
 NOTHING = "—"
 """What a field says that has nothing to say."""
@@ -28,7 +35,10 @@ class Cell:
     text: str
     """What it says."""
     kind: str = "text"
-    """text, number, or better and worse for what B surely gains and loses."""
+    """text, number, or better and worse for what B surely gains and loses; yes and no for words
+    that say whether something is as it should be."""
+    href: str = ""
+    """Where it leads; empty for nowhere."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,8 @@ class Table:
     """Its lines."""
     more: int = 0
     """Lines that were left out."""
+    sides: tuple[str, str] = ("A", "B")
+    """Whose intervals the pictures of its lines show."""
 
     @property
     def drawn(self) -> bool:
@@ -87,6 +99,13 @@ class Block:
     """Its table."""
     drawings: tuple[Drawing, ...] = ()
     """Its pictures, after the table."""
+    code: str = ""
+    """A command to copy, at its end; empty for none."""
+
+    @property
+    def fence(self) -> str:
+        """More backticks than the command has in a row."""
+        return fence(self.code)
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,19 @@ class Section:
     """Its heading."""
     blocks: tuple[Block, ...]
     """What it holds."""
+    folded: bool = False
+    """Whether Markdown shows no more than its heading until a reader opens it."""
+
+    @property
+    def anchor(self) -> str:
+        """What a link to it ends with.
+
+        Examples
+        --------
+        >>> Section("What drives it", ()).anchor
+        'what-drives-it'
+        """
+        return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
 
 def rendered(template: str, **given: object) -> str:
@@ -110,6 +142,11 @@ def rendered(template: str, **given: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["md"] = escaped
+    numbers = count(1)
+    # A number each: drawings of one page would share the ids that matplotlib gives to all.
+    environment.filters["inline"] = lambda drawing, caption: inline.svg(
+        drawing, f"f{next(numbers)}-", caption
+    )
     return environment.get_template(template).render(**given)
 
 
@@ -129,6 +166,18 @@ def escaped(text: str) -> str:
     return html.escape(text, quote=False).replace("|", "&#124;")
 
 
+def fence(text: str) -> str:
+    """Give more backticks than a text has in a row, to put before and after it.
+
+    Examples
+    --------
+    >>> fence("python src run"), fence("name=````")
+    ('```', '`````')
+    """
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    return "`" * max(3, longest + 1)
+
+
 def headings(names: Sequence[str], numbers: Iterable[int] = ()) -> tuple[Cell, ...]:
     """Lay out headings; those of the columns at these places stand on the right."""
     right = set(numbers)
@@ -144,6 +193,37 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool =
     ]
     right = range(1, len(head)) if numbers else ()
     return Table(headings(head, right), tuple(lines), max(0, len(rows) - MOST_LINES))
+
+
+def interval(value: float, low: float, high: float, places: int) -> str:
+    """Write a number with its interval, if it has one.
+
+    Examples
+    --------
+    >>> interval(4.5, 4.25, 4.75, 2), interval(4.5, float("nan"), float("nan"), 2)
+    ('4.50 [4.25, 4.75]', '4.50')
+    """
+    if isnan(value):
+        return NOTHING
+    if isnan(low) or isnan(high):
+        return shown(value, places)
+    return f"{shown(value, places)} [{shown(low, places)}, {shown(high, places)}]"
+
+
+def strip(a: tuple[float, float, float], b: tuple[float, float, float]) -> Strip | None:
+    """Put two intervals, each as lower end, value and upper end, on a common scale.
+
+    Returns
+    -------
+    Strip or None
+        None where a number is NaN, or all are the same.
+    """
+    numbers = (*a, *b)
+    if any(map(isnan, numbers)) or max(numbers) == min(numbers):
+        return None
+    low, span = min(numbers), max(numbers) - min(numbers)
+    x, y = ([round(_FROM + _SPAN * (each - low) / span, 1) for each in side] for side in (a, b))
+    return Strip((x[0], x[1], x[2]), (y[0], y[1], y[2]))
 
 
 def cut(text: str) -> str:

@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet import evaluation, profile
+from ratchet.evaluation import Evaluation
 from ratchet.metrics import Metric, Predictions
+from ratchet.profile import ColumnProfile
 from ratchet.project import Project
+from ratchet.report.data import Data
 from ratchet.report.facts import Facts
-from ratchet.schema import Schema
+from ratchet.report.verdict import Won
+from ratchet.schema import Kind, Schema
 from ratchet.steps import prepare
 from ratchet.steps.train import Leader
-
-FOLDER = "report"
-"""Folder in ``build/evaluate`` that holds the report; empty where none is wanted."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,49 @@ class Subject:
     """The leader's answers about these rows."""
     trivial: Predictions
     """The baseline's answers about these rows."""
+    scores: Evaluation
+    """The leader's scores on these rows, as ``metrics.json`` has them."""
+
+    @property
+    def clusters(self) -> np.ndarray | None:
+        """Codes of the rows that stand or fall together, of shape (n_rows,); None without any."""
+        return self.rows[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in self.rows else None
 
     def part(self, name: str) -> pd.DataFrame:
-        """Read the prepared rows of ``"train"`` or ``"valid"``."""
+        """Read the prepared rows of ``"train"``, ``"valid"`` or ``"test"``."""
         return prepare.read_part(self.project, name)
 
 
 def of(subject: Subject) -> Facts:
     """Look at a leader from every side that the report has."""
-    return Facts(leader=subject.leader.name)
+    return Facts(leader=subject.leader.name, won=_won(subject), data=_data(subject))
+
+
+def _won(subject: Subject) -> Won:
+    """Hold the leader against the constant answer, row by row."""
+    gain = evaluation.paired_difference(
+        subject.metric,
+        subject.y,
+        subject.predicted,
+        subject.trivial,
+        confidence=subject.scores.confidence,
+        resamples=subject.scores.resamples,
+        seed=subject.project.settings.seed,
+        clusters=subject.clusters,
+    )
+    test = prepare.test_digest(subject.part("test"))
+    return Won.of(subject.scores.score(subject.metric.name), gain, test)
+
+
+def _data(subject: Subject) -> Data:
+    schema, train = subject.schema, subject.part("train")
+    counts = tuple((name, len(subject.part(name))) for name in prepare.PARTS)
+    columns = tuple(profile.column(train[each.name], each.kind) for each in schema.columns)
+    return Data.of(counts, columns, _target(schema, train))
+
+
+def _target(schema: Schema, rows: pd.DataFrame) -> ColumnProfile | None:
+    if schema.target is None:
+        return None
+    kind = Kind.CATEGORY if schema.problem.is_classification else Kind.NUMBER
+    return profile.column(rows[schema.target], kind)

@@ -13,7 +13,7 @@ from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
-from ratchet.steps import diagnosis, models, origin, prepare, restore
+from ratchet.steps import diagnosis, models, origin, prepare, reports, restore
 from ratchet.steps.diagnosis import Subject
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
@@ -63,7 +63,8 @@ def run(project: Project) -> Evaluation:
             files.write_json(folder / "metrics.json", numbers)
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
-            (folder / diagnosis.FOLDER).mkdir()
+            report = folder / reports.FOLDER
+            report.mkdir()
             if project.settings.evaluate.report:
                 subject = Subject(
                     project=project,
@@ -76,8 +77,10 @@ def run(project: Project) -> Evaluation:
                     y=y,
                     predicted=predicted,
                     trivial=trivial,
+                    scores=leads,
                 )
-                diagnosis.of(subject).save(folder / diagnosis.FOLDER)
+                found = diagnosis.of(subject)
+                reports.evaluated(project, leader, found, report, evaluation=run_id)
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
         now = int(1000 * time.time())
@@ -94,7 +97,7 @@ def run(project: Project) -> Evaluation:
                 Tag(tracking.LEADER_TAG, leader.run_id),
             ],
         )
-        tracking.write(leader.run_id, [*scores, Tag(restore.EVALUATE_TAG, run_id)])
+        tracking.write(leader.run_id, [*scores, Tag(reports.EVALUATE_TAG, run_id)])
         main = leads.score(leader.metric)
         metric = metrics.named(leader.metric_reference, schema.problem)
         name = tracking.run_name([leader.name], metric, main.value, step="evaluate")

@@ -18,6 +18,7 @@ from ratchet.lineage import Lineage
 from ratchet.metrics import Metric, Predictions
 from ratchet.project import Project
 from ratchet.registry.versions import Version
+from ratchet.report.verdict import Rival, RivalScore
 from ratchet.schema import Schema
 from ratchet.steps import evaluate, models, prepare, restore
 from ratchet.steps.train import ROWS_FILE, Code, Leader
@@ -79,6 +80,9 @@ class Judgement:
     """Parts of the test rows."""
     checks: tuple[CheckResult, ...]
     """What it did when declared columns changed."""
+    rival: Rival | None = None
+    """The champion by every score, for the report; None where none is wanted, or there is none to
+    compare with."""
 
     @property
     def against_champion(self) -> GateResult:
@@ -238,6 +242,7 @@ def judge(
         cost=measured,
         slices=report,
         checks=checked,
+        rival=duel.rival(bench, predicted) if project.settings.evaluate.report else None,
     )
 
 
@@ -294,6 +299,31 @@ class _Duel:
     fair: np.ndarray
     theirs: Predictions | None = None
     difference: Difference | None = None
+    version: int = 0
+
+    def rival(self, bench: "_Bench", predicted: Predictions) -> Rival | None:
+        """Give every score of both; None where they were not compared."""
+        if self.theirs is None or self.difference is None:
+            return None
+        rows, y = bench.rows[self.fair], bench.y[self.fair]
+        ours, theirs = (
+            evaluate.judge(bench.project, bench.schema, y, each.only(self.fair), rows)
+            for each in (predicted, self.theirs)
+        )
+        compared = bench.metric.name
+        return Rival(
+            version=self.version,
+            n_rows=ours.n_rows,
+            n_left_out=int((~self.fair).sum()),
+            confidence=ours.confidence,
+            scores=tuple(
+                RivalScore.of(mine, its)
+                for mine, its in sorted(
+                    zip(ours.scores, theirs.scores, strict=True),
+                    key=lambda pair: pair[0].metric != compared,
+                )
+            ),
+        )
 
     @classmethod
     def of(
@@ -341,7 +371,7 @@ class _Duel:
             confidence=difference.confidence,
             min_gain=rules.min_gain,
         )
-        return cls((enough, verdict), fair, theirs, difference)
+        return cls((enough, verdict), fair, theirs, difference, reigning.number)
 
 
 def trained_on(rows: pd.DataFrame, run_id: str) -> np.ndarray:

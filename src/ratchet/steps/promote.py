@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from math import isnan
 from typing import Any, Self
 
 from ratchet import files, lineage, settings, tracking
@@ -14,7 +16,9 @@ from ratchet.project import Project
 from ratchet.registry import champion
 from ratchet.registry.champion import Standing
 from ratchet.registry.ledger import Kind, Line
-from ratchet.steps import origin
+from ratchet.report.facts import Facts
+from ratchet.report.verdict import Decided
+from ratchet.steps import origin, reports
 from ratchet.steps.judgement import Challenger, Judgement, challenger_of, judge
 from ratchet.tracking import File, Item, Score, Tag
 
@@ -147,6 +151,7 @@ def run(
     origin.require_clean(project)
     tracking.connect(project)
     challenger = challenger_of(project, run_id, dry_run=dry_run)
+    facts = None if dry_run else _facts(project, challenger)
     source = origin.of(project, origin.read_data(project))
     if dry_run:
         reigning = champion.current(project.settings)
@@ -159,14 +164,18 @@ def run(
     before = None if force else _before(project, challenger, standing)
     if before is not None:
         before.save(project)
+        _report_again(project, challenger, facts, standing, before)
         tracking.finish_given_run(project, "promote", [Tag("ratchet.decision", "no new candidate")])
         logger.info("promote: no new candidate; %s", before.reason)
         return before
     with tracking.run(project, "promote", parent=challenger.run_id) as step_run:
         origin.record(step_run, project, source)
-        decision = _decide(project, challenger, standing, source, force=force, reason=reason)
+        decision, judgement = _decide(
+            project, challenger, standing, source, force=force, reason=reason
+        )
         decision.save(project)
-        tracking.write(step_run, _items(project, decision))
+        tracking.write(step_run, _items(project, decision, judgement))
+        _report(project, challenger, facts, decision, judgement.plain())
         tracking.rename(step_run, f"promote · {decision.outcome} · {challenger.name}")
     logger.info(
         "promote: %s, in %.1f s: %s", decision.outcome, time.monotonic() - started, decision.reason
@@ -182,7 +191,7 @@ def _decide(
     *,
     force: bool,
     reason: str,
-) -> Decision:
+) -> tuple[Decision, Judgement]:
     """Judge, claim a line of the ledger, and make the registry show what it says.
 
     Whoever finds that another decision came first judges again, against the
@@ -208,7 +217,76 @@ def _decide(
         standing = champion.settle(project.settings, tracking.experiment(project))
     if line.kind.moves:
         line = champion.carry_out(project.settings, standing.ledger, line)
-    return decision.written_as(line)
+    return decision.written_as(line), judgement
+
+
+def _facts(project: Project, challenger: Challenger) -> Facts | None:
+    """Read what evaluate has found out about a challenger, if a report is wanted."""
+    if not project.settings.evaluate.report:
+        return None
+    return reports.facts_of(project, challenger.run_id, is_leader=challenger.rows is not None)
+
+
+def _report(
+    project: Project,
+    challenger: Challenger,
+    facts: Facts | None,
+    decision: Decision,
+    judgement: Mapping[str, Any],
+    undone: str = "",
+) -> None:
+    """Write the report with a decision, and put it on the challenger's run."""
+    if not project.settings.evaluate.report:
+        reports.remove(project)
+        return
+    told = Decided(
+        kind=decision.kind.value,
+        reason=decision.reason,
+        model=decision.model,
+        version=decision.version if decision.kind.moves else None,
+        champion=decision.champion,
+        metric=decision.metric,
+        # The evidence has null for NaN.
+        score=None if decision.score is None or isnan(decision.score) else decision.score,
+        gates=decision.gates,
+        at=decision.decided_at or "",
+        line=decision.line or 0,
+        run=decision.decision_run or "",
+        test=challenger.test_digest,
+        rival=reports.rival_of(judgement),
+        undone=undone,
+    )
+    reports.decided(
+        project,
+        challenger.run_id,
+        challenger.name,
+        facts,
+        told,
+        is_leader=challenger.rows is not None,
+    )
+
+
+def _report_again(
+    project: Project,
+    challenger: Challenger,
+    facts: Facts | None,
+    standing: Standing,
+    before: Decision,
+) -> None:
+    """Write the report of a decision that stands where it is missing: here, or on the run.
+
+    It is, where another checkout decided, where evaluate has run again since,
+    and where promote was killed after its decision.
+    """
+    line = standing.lines[(before.line or 0) - 1]
+    undone = before.reason if line.kind.moves and not before.promoted else ""
+    key = f"{line.decision_run} undone" if undone else line.decision_run
+    told = reports.is_told(project, key) and reports.is_on_run(challenger.run_id, key)
+    if not project.settings.evaluate.report or told:
+        return
+    evidence = standing.ledger.evidence_of(line)
+    decision = Decision.from_plain(evidence["decision"]).written_as(line)
+    _report(project, challenger, facts, decision, evidence["judgement"], undone)
 
 
 def _told(
@@ -301,6 +379,7 @@ def _evidence(
             "model_uri": challenger.model_uri,
             "test_digest": challenger.test_digest,
             "tags": _tags(challenger, decision, source),
+            "summary": reports.summary(project, challenger.run_id, decision.metric, decision.gates),
             "rules": {name: rules[name] for name in rules if name.startswith("promote.")},
         }
     )
@@ -324,8 +403,10 @@ def _gate_tags(decision: Decision) -> dict[str, str]:
     }
 
 
-def _items(project: Project, decision: Decision) -> list[Item]:
+def _items(project: Project, decision: Decision, judgement: Judgement) -> list[Item]:
+    rival = judgement.rival.flat() if judgement.rival else {}
     return [
+        *(Score(name, value) for name, value in rival.items()),
         Tag("ratchet.decision", decision.kind),
         Tag("ratchet.reason", decision.reason),
         Tag("ratchet.decision_run", decision.decision_run or ""),

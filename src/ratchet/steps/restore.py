@@ -11,12 +11,10 @@ from ratchet import files, runfile, tracking
 from ratchet.errors import StoreError
 from ratchet.project import Project, tracking_uri
 from ratchet.runfile import RunFile
-from ratchet.steps import prepare
+from ratchet.steps import prepare, reports
+from ratchet.steps.reports import EVALUATE_TAG
 from ratchet.steps.train import PREPARE_TAG, Leader
 from ratchet.tracking import Tag
-
-EVALUATE_TAG = "ratchet.evaluate_run"
-"""Tag of a leader's run that names its last evaluation."""
 
 
 def look(project: Project) -> Leader | None:
@@ -109,6 +107,8 @@ def evaluation(project: Project, leader: Leader) -> None:
         return
     numbers = files.read_json(project.evaluated / "metrics.json", made_by="evaluate")
     scores = [score for score in kept.scores if score.name in numbers]
+    # Before the tag, which says that all of it is there.
+    reports.restored(project, leader, evaluation=run_id)
     tracking.write(leader.run_id, [*scores, Tag(EVALUATE_TAG, run_id)])
 
 
