@@ -110,6 +110,11 @@ class Standing:
     lead: Lead | None
     """What the leader gains over it there; None for the leader and for who wasn't asked."""
 
+    @property
+    def label(self) -> str:
+        """Its name in a sentence."""
+        return called(self.name, self.kind)
+
     def mark(self, metric: str) -> Mark | None:
         """Find a score on the test rows; None where it wasn't asked."""
         return next((each for each in self.test if each.metric == metric), None)
@@ -169,6 +174,17 @@ class Scores:
                 named = {name: mark.value, f"{name}_low": mark.low, f"{name}_high": mark.high}
                 numbers |= {key: value for key, value in named.items() if value is not None}
         return numbers
+
+
+def called(name: str, kind: str) -> str:
+    """Name a model in a sentence: a member isn't the leader that it is in.
+
+    >>> called("lightgbm", MEMBER), called("lightgbm+xgboost", LEADER)
+    ('lightgbm alone', 'the leader')
+    """
+    if kind in (LEADER, BASELINE):
+        return f"the {kind}"
+    return f"{name} alone" if kind == MEMBER else name
 
 
 def few(ranked: Sequence[_Item], most: int, readable: Callable[[_Item], bool]) -> list[_Item]:

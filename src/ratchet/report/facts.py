@@ -7,6 +7,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ratchet import files
 from ratchet.errors import RatchetError
+from ratchet.rivals import Scores
+from ratchet.searched import Search
+from ratchet.tradeoff import TradeOff
 
 FILE = "facts.json"
 """File that keeps them, in the report's folder."""
@@ -18,6 +21,12 @@ class Facts:
 
     leader: str
     """Backends and families of the leader."""
+    scores: Scores
+    """How the leader stands beside its members, other families and the baseline."""
+    trade_off: TradeOff
+    """What their scores cost."""
+    search: Search
+    """What the search has cost and brought."""
 
     def save(self, folder: Path) -> None:
         """Write them to the report's folder."""

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet import searched, table
 from ratchet.metrics import Metric, Predictions
 from ratchet.project import Project
 from ratchet.report.facts import Facts
 from ratchet.schema import Schema
-from ratchet.steps import prepare
+from ratchet.steps import contenders, prepare
 from ratchet.steps.train import Leader
 
 FOLDER = "report"
@@ -49,4 +50,18 @@ class Subject:
 
 def of(subject: Subject) -> Facts:
     """Look at a leader from every side that the report has."""
-    return Facts(leader=subject.leader.name)
+    project, leader = subject.project, subject.leader
+    field = contenders.gather(subject)
+    scores = contenders.compared(subject, field)
+    trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
+    return Facts(
+        leader=leader.name,
+        scores=scores,
+        trade_off=contenders.weighed(subject, field, scores),
+        search=searched.of(
+            trials,
+            subject.metric,
+            leader.seconds,
+            [(str(each["name"]), float(each["weight"])) for each in leader.members],
+        ),
+    )

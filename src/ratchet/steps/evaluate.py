@@ -60,7 +60,6 @@ def run(project: Project) -> Evaluation:
             numbers |= clustering.Sizes.of(predicted.values).flat("test")
         numbers |= _on_unseen_rows(project, schema, y, predicted, scored)
         with files.whole_folder(project.evaluated) as folder:
-            files.write_json(folder / "metrics.json", numbers)
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
             (folder / diagnosis.FOLDER).mkdir()
@@ -77,7 +76,10 @@ def run(project: Project) -> Evaluation:
                     predicted=predicted,
                     trivial=trivial,
                 )
-                diagnosis.of(subject).save(folder / diagnosis.FOLDER)
+                facts = diagnosis.of(subject)
+                facts.save(folder / diagnosis.FOLDER)
+                numbers |= facts.scores.flat()
+            files.write_json(folder / "metrics.json", numbers)
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
         now = int(1000 * time.time())
