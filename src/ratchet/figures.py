@@ -267,9 +267,9 @@ def _parallel(table: pd.DataFrame, metric: Metric) -> "Figure | None":
     if not bands:
         return None
     del bands[_BANDS:]
-    height = 2.6
-    figure = drawing.blank(0.45 + height * len(bands), left=0.75, right=0.75, bottom=0.35)
-    figure.subplots_adjust(hspace=0.65)
+    height = 0.35 + 2.7 * len(bands)
+    figure = drawing.blank(height, left=0.75, right=0.75, bottom=0.3)
+    figure.subplots_adjust(top=1 - 1.0 / height, hspace=0.5)
     grid = figure.subplots(len(bands), 1, squeeze=False)
     for axes, (kind, rows, values) in zip(grid.flat, bands, strict=True):
         axes.set_axis_off()
@@ -290,7 +290,7 @@ def _parallel(table: pd.DataFrame, metric: Metric) -> "Figure | None":
             )
         for place, (column, head) in enumerate(zip(columns, heads, strict=True)):
             axes.plot([place, place], [0, 1], color=drawing.INK, linewidth=0.8, clip_on=False)
-            axes.text(place, 1.1, head, ha="center", va="bottom", fontsize=8, weight="bold")
+            axes.text(place, 1.08, head, ha="center", va="bottom", fontsize=8, weight="bold")
             for at, told in column.ticks:
                 axes.text(
                     place + 0.04,
@@ -304,15 +304,9 @@ def _parallel(table: pd.DataFrame, metric: Metric) -> "Figure | None":
                 )
         axes.set_xlim(0, len(columns) - 1)
         axes.set_ylim(0, 1)
-        axes.text(
-            0,
-            1.3,
-            f"{drawing.short(kind)}, {len(rows)} trials",
-            fontsize=9,
-            va="bottom",
-            color=drawing.INK,
-        )
-    drawing.titled(figure, "a line a trial: the best one black, the best fifth blue")
+        told = f"{drawing.short(kind)}, {len(rows)} trials"
+        axes.text(-0.075, 1.25, told, fontsize=9, va="bottom", transform=axes.transAxes)
+    drawing.titled(figure, "a line a trial: the best one thick, the best fifth in colour")
     return figure
 
 

@@ -197,9 +197,9 @@ def _parts(scores: Scores) -> Table:
 def _clause(lead: Lead, rival: str, places: int) -> str:
     """Say in a clause how the leader compares with another model."""
     if lead.gain is None:
-        return f"not comparable with {rival}"
+        return f"not comparable with {rival.removesuffix(',')}"
     if lead.gain == 0:
-        return f"as good as {rival}"
+        return f"as good as {rival.removesuffix(',')}"
     better = lead.gain > 0
     told = f"{'better' if better else 'worse'} than {rival} by"
     told += f" {_gain(lead, places, 1 if better else -1)}"

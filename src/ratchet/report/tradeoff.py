@@ -149,8 +149,10 @@ def _drawing(found: TradeOff, options: Sequence[Option]) -> Drawing:
                 clip_on=False,
             )
         _finish(axes, found, low, high)
-        drawing.titled(figure, "score against the time for one row; the front is filled")
-        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
+        drawing.titled(
+            figure, "score with its interval against the time for one row; the front is filled"
+        )
+        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
         svg = drawing.finished(figure)
     return Drawing("trade_off", "Score against speed", _seen(found, options), svg)
 
