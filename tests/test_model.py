@@ -285,9 +285,8 @@ def test_a_part_that_is_taken_out_says_what_it_says_inside(
         return Part(transformer, estimator.fit(X[id(transformer)], y), weight)
 
     # Those of one preparation are put together: the order is another one inside.
-    given = [part(first, 1.0, 0.5), part(second, 9.0, 0.3), part(first, 0.1, 0.2)][
-        : 1 if alone else 3
-    ]
+    given = [part(first, 1.0, 0.5), part(second, 9.0, 0.3), part(first, 0.1, 0.2)]
+    given = given[:1] if alone else given
     inside = [raw_answer(each.estimator, X[id(each.transformer)], len(classes)) for each in given]
     mean = np.average(inside, axis=0, weights=[each.weight for each in given])
     learned = Calibration.learn(mean, y) if calibrated else None
