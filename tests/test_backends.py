@@ -1,11 +1,13 @@
 """What every backend on the shelf promises, and the shelf itself."""
 
 import math
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,18 @@ import skops.io
 from debug_backend import DebugBackend, on_shelf
 
 from ratchet import backends
-from ratchet.backends import Choice, Family, Fitted, Integer, Looks, Real, Request, Rows, Task
+from ratchet.backends import (
+    Choice,
+    Family,
+    Fitted,
+    Integer,
+    Interpretability,
+    Looks,
+    Real,
+    Request,
+    Rows,
+    Task,
+)
 from ratchet.backends.growth import cuda_devices
 from ratchet.errors import RatchetError, SettingsError
 from ratchet.features import Preparation, as_features, matrix, preparation
@@ -841,6 +854,31 @@ def test_a_backend_of_a_test_does_not_stay_on_the_shelf():
         on_shelf(monkeypatch)
         assert backends.available() == (*before, "debug")
     assert backends.available() == before
+
+
+def test_every_family_says_how_one_finds_out_why_it_answers_as_it_does():
+    page = (Path(__file__).parents[1] / "docs" / "trade-off.md").read_text(encoding="utf-8")
+    told = {
+        family: kind
+        for kind, names in re.findall(r"^\| `(\w+)` \| .+? \| (`.+?) \|$", page, re.MULTILINE)
+        for family in re.findall(r"`(\w+)`", names)
+    }
+    offered = {
+        family.name: family.interpretability
+        for name in backends.available()
+        for problem in ProblemType
+        if problem in backends.get(name, OPTIONS.get(name)).problems
+        for family in backends.get(name, OPTIONS.get(name)).families(Task(problem, 1000, 5, 2))
+    }
+    assert all(isinstance(each, Interpretability) for each in offered.values())
+    # Of functions of a user's own nobody knows: they are asked.
+    assert {name: kind.value for name, kind in offered.items() if name != "callable"} == told
+    assert offered["callable"] is Interpretability.ASK
+
+
+def test_what_can_be_read_comes_before_what_can_only_be_asked():
+    read, inspect, ask = Interpretability
+    assert read.rank < inspect.rank < ask.rank
 
 
 def test_a_family_without_starts_is_tried_with_its_defaults():

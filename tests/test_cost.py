@@ -67,6 +67,17 @@ def test_one_row_and_a_batch_are_timed(brief, folder):
     assert found.size_mb == 1.5005
 
 
+def test_the_slowest_calls_are_told_beside_the_median(brief, folder):
+    class Uneven(Slow):
+        def predict(self, frame):
+            self.call_ms = 12.0 if len(self.asked) % 5 == 4 else 1.0
+            super().predict(frame)
+
+    found = measure(Uneven(), rows(1), SCHEMA, folder)
+    assert 1 <= found.one_row_ms < 12 <= found.one_row_p95_ms < 40
+    assert found.rows_per_second == pytest.approx(1000 / found.batch_ms)
+
+
 def test_all_rows_are_a_batch_where_there_are_few(brief, folder):
     assert measure(Slow(), rows(7), SCHEMA, folder).batch_rows == 7
     assert measure(Slow(), rows(1), SCHEMA, folder).batch_rows == 1

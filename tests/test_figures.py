@@ -70,7 +70,7 @@ def words(path: Path) -> list[str]:
     return ["".join(text.itertext()).strip() for text in texts]
 
 
-def test_a_search_is_told_in_five_pictures_of_words_that_can_be_read(tmp_path):
+def test_a_search_is_told_in_six_pictures_of_words_that_can_be_read(tmp_path):
     trials = [
         *varied(30).to_dict("records"),
         row(30, "dummy", 0.69, backend="sklearn"),
@@ -80,7 +80,14 @@ def test_a_search_is_told_in_five_pictures_of_words_that_can_be_read(tmp_path):
     best = min(each["score"] for each in trials)
     members = [Member("lightgbm", 0.75, FALLING), Member("logistic", 0.25)]
     found = drawn(tmp_path, trials, members=members)
-    assert set(found) == {"search", "families", "hyperparameters", "learning_curves", "ensemble"}
+    assert set(found) == {
+        "search",
+        "families",
+        "hyperparameters",
+        "parallel",
+        "learning_curves",
+        "ensemble",
+    }
     assert {"33 trials; 1 far off, drawn at the edge", "log_loss (smaller is better)"} <= set(
         found["search"]
     )
@@ -95,6 +102,11 @@ def test_a_search_is_told_in_five_pictures_of_words_that_can_be_read(tmp_path):
     )
     assert {"gbtree", "dart", "True", "[50, 50]", "default"} <= set(found["hyperparameters"])
     assert "seed" not in found["hyperparameters"]
+    assert {"lightgbm, 30 trials", "learning_rate", "[50, 50]", "log_loss"} <= set(
+        found["parallel"]
+    )
+    assert f"{best:.4f}" in found["parallel"]
+    assert "seed" not in found["parallel"]
     assert {"round", "lightgbm: 0.3001 at 500"} <= set(found["learning_curves"])
     assert {"ensemble of 2 models", "75 %", "25 %", "logistic"} <= set(found["ensemble"])
 
@@ -107,6 +119,22 @@ def test_a_score_that_should_be_large_is_drawn_in_its_own_direction(tmp_path):
     families = [word for word in found["families"] if word.startswith(("linear", "trees"))]
     assert families == ["trees  0.9000", "linear  0.8000"]
     assert "trees: 0.9000 at 3" in found["learning_curves"]
+
+
+def test_the_families_that_lead_are_drawn_in_parallel(tmp_path):
+    leading, second, third = (
+        varied(8, name).assign(score=lambda rows, by=by: rows["score"] + by)
+        for name, by in (("xgboost", 0.0), ("lightgbm", 1.0), ("catboost", 2.0))
+    )
+    trials = pd.concat([third, leading, second], ignore_index=True)
+    found = drawn(tmp_path, trials)["parallel"]
+    headed = [word for word in found if word.endswith(" trials")]
+    assert headed == ["xgboost, 8 trials", "lightgbm, 8 trials"]
+    assert f"{leading['score'].min():.4f}" in found
+
+
+def test_four_trials_are_too_few_for_lines_that_show_a_pattern(tmp_path):
+    assert "parallel" not in drawn(tmp_path, varied(4))
 
 
 def test_what_would_be_empty_is_not_drawn(tmp_path):
@@ -159,7 +187,7 @@ def test_many_trials_families_members_and_long_names_stay_small(tmp_path):
     trials["elapsed"] = np.arange(len(trials))
     members = [Member(name.format(n), 1 / 20, FALLING * 10) for n in range(20)]
     found = drawn(tmp_path, trials, members=members)
-    assert len(found) == 5
+    assert len(found) == 6
     assert max(path.stat().st_size for path in (tmp_path / "figures").iterdir()) < 200_000
     assert all(len(word) < 90 for texts in found.values() for word in texts)
     assert len({word for word in found["search"] if word.startswith("a_family_of_a_comp…")}) == 12

@@ -401,6 +401,30 @@ def test_functions_may_be_declared_deterministic_and_are_not_told(prepared, monk
     assert str(error.value) == "deterministic of backend callable must be true or false, got 'yes'."
 
 
+@pytest.mark.parametrize(
+    ("declared", "option", "kind"),
+    [
+        (None, {}, "ask"),
+        ("read", {}, "read"),
+        ("read", {"interpretability": "inspect"}, "inspect"),
+    ],
+)
+def test_how_a_model_of_ones_own_is_understood_is_for_its_author_to_say(
+    shelf, monkeypatch, declared, option, kind
+):
+    if declared:
+        monkeypatch.setattr(OnlyTrain, "interpretability", declared)
+    backends.register(OnlyTrain)
+    task = Task(ProblemType.REGRESSION, 100, 3)
+    [family] = backends.get("only_train", option).families(task)
+    assert family.interpretability == kind
+    with pytest.raises(SettingsError) as error:
+        backends.get("only_train", {"interpretability": "clear"}).families(task)
+    assert str(error.value) == (
+        "interpretability of backend only_train is 'clear'. Allowed: read, inspect, ask."
+    )
+
+
 def test_a_class_with_fit_is_tried_where_its_problem_is(shelf, prepared):
     class Mean(FittingBackend):
         name = "mean"

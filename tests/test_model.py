@@ -13,17 +13,22 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import VotingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from ratchet.features import Preparation, as_features, preparation
 from ratchet.model import (
     ASSEMBLY_TYPES,
+    Calibration,
     Part,
     as_predictions,
     assemble,
     combine,
+    places,
     predict,
     raw_answer,
+    saved_bytes,
+    taken_apart,
 )
 from ratchet.problem import ProblemType
 from ratchet.schema import Column, Kind, Schema
@@ -254,6 +259,67 @@ def test_models_answer_together_by_their_weights(classes):
     np.testing.assert_allclose(raw(said), expected)
     # Two models behind each of two preparations: rows are prepared twice, not four times.
     assert len(together.estimators_) == 2
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize(
+    ("classes", "threshold", "calibrated"),
+    [
+        ((), None, False),
+        (("yes", "no"), None, False),
+        (("yes", "no"), 0.3, True),
+        (("a", "b", "c"), None, True),
+    ],
+)
+def test_a_part_that_is_taken_out_says_what_it_says_inside(
+    classes, threshold, calibrated, saved, alone
+):
+    schema, frame = schema_of(classes), rows(classes)
+    y = encode_target(frame["y"], schema)
+    first, second = (preparation(schema, Preparation.SCALED) for _ in range(2))
+    X = {id(each): each.fit_transform(as_features(frame, schema), y) for each in (first, second)}
+
+    def part(transformer, strength, weight):
+        estimator = LogisticRegression(C=strength) if classes else Ridge(alpha=strength)
+        return Part(transformer, estimator.fit(X[id(transformer)], y), weight)
+
+    # Those of one preparation are put together: the order is another one inside.
+    given = [part(first, 1.0, 0.5), part(second, 9.0, 0.3), part(first, 0.1, 0.2)]
+    given = given[:1] if alone else given
+    inside = [raw_answer(each.estimator, X[id(each.transformer)], len(classes)) for each in given]
+    mean = np.average(inside, axis=0, weights=[each.weight for each in given])
+    learned = Calibration.learn(mean, y) if calibrated else None
+    model = combine(given, schema, threshold, learned)
+    if saved:
+        model = skops.io.loads(skops.io.dumps(model), trusted=list(ASSEMBLY_TYPES))
+    parts = taken_apart(model)
+    assert len(parts) == len(given)
+    assert places(given) == ((0,) if alone else (0, 2, 1))
+    for each, place, said in zip(given, places(given), inside, strict=True):
+        again = predict(combine([parts[place]], schema, None), frame, schema)
+        np.testing.assert_array_equal(
+            again.values if again.probabilities is None else again.probabilities, said
+        )
+        total = sum(one.weight for one in parts)
+        assert parts[place].weight / total == pytest.approx(
+            each.weight / sum(one.weight for one in given)
+        )
+
+
+def test_a_vote_of_the_users_own_is_one_part():
+    schema, frame = schema_of(()), rows(())
+    transformer = preparation(schema, Preparation.SCALED)
+    X = transformer.fit_transform(as_features(frame, schema))
+    vote = VotingRegressor([("line", Ridge()), ("plane", Ridge(2.0))]).fit(X, frame["y"])
+    [part] = taken_apart(assemble(transformer, vote, schema, None))
+    assert part.estimator is vote
+
+
+def test_a_model_is_weighed_as_skops_saves_it(tmp_path):
+    model, _ = build(("yes", "no"), 0.3)
+    skops.io.dump(model, tmp_path / "model.skops")
+    assert saved_bytes(model) == (tmp_path / "model.skops").stat().st_size
 
 
 def test_a_class_that_a_model_has_not_seen_has_no_probability():

@@ -157,6 +157,13 @@ def is_the_same(one, other, frame, schema):
     said, again = (predict(each.model, frame, schema) for each in (one, other))
     np.testing.assert_array_equal(again.values, said.values)
     np.testing.assert_array_equal(again.probabilities, said.probabilities)
+    assert [(each.trial.number, each.n_rows) for each in other.rivals] == [
+        (each.trial.number, each.n_rows) for each in one.rivals
+    ]
+    for pair in zip(one.rivals, other.rivals, strict=True):
+        said, again = (predict(each.model, frame, schema) for each in pair)
+        np.testing.assert_array_equal(again.values, said.values)
+        np.testing.assert_array_equal(again.probabilities, said.probabilities)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +192,7 @@ def test_a_search_under_a_clock_is_replayed_bit_for_bit(
     assert first.n_folds == (1 if validation == "holdout" else 3)
     assert first.course.beside == (2 if validation == "holdout" else 1)
     assert (first.threshold is not None) == (metric == "f0.5")
+    assert first.rivals, "seven families and no rival show nothing of rivals"
     dawdler.requests.clear()
     dawdler.nap, nap = 0.0, dawdler.nap
     try:

@@ -13,9 +13,10 @@ from debug_backend import DebugBackend, Memory, on_shelf
 from sklearn.metrics import fbeta_score
 
 from ratchet import backends, folds, metrics, trainer
+from ratchet.backends import Interpretability
 from ratchet.bench import Answer
 from ratchet.errors import RatchetError, SettingsError
-from ratchet.model import Calibration, predict
+from ratchet.model import Calibration, combine, predict, taken_apart
 from ratchet.problem import ProblemType
 from ratchet.search import Candidate, TrialResult
 from ratchet.settings import from_mapping
@@ -590,6 +591,109 @@ def test_the_constant_answer_is_never_a_member():
     assert {member.trial.candidate.family for member in training.members} == {"ridge"}
     alone, *_ = trained(train__families=["baseline"], train__ensemble="greedy")
     assert [member.trial.candidate.family for member in alone.members] == ["baseline"]
+
+
+@pytest.mark.parametrize(
+    ("validation", "n_rows"), [("holdout", 80), ("folds", 90)], ids=["holdout", "folds"]
+)
+def test_the_best_of_the_next_families_are_kept_with_the_model_of_a_fold(
+    monkeypatch, once, validation, n_rows
+):
+    chosen = {
+        "train__families": ["baseline", "linear", "ridge", "random_forest", "lightgbm", "debug"],
+        "train__search__max_trials": 9,
+        "train__validation": validation,
+        "train__folds": 4,
+    }
+    debug = on_shelf(monkeypatch, {"answer": 1e6})
+    training, _, valid_rows, schema = trained(**chosen)
+    inside = {member.trial.candidate.family for member in training.members}
+    kept = [rival.trial.candidate.family for rival in training.rivals]
+    assert len(kept) == 3
+    assert not {*inside, "baseline"} & {*kept}
+    by_family = {}
+    for trial in training.trials:
+        by_family.setdefault(trial.candidate.family, []).append(trial.score)
+    for rival in training.rivals:
+        assert rival.trial.score == min(by_family[rival.trial.candidate.family])
+        assert rival.n_rows == n_rows
+    scores = [rival.trial.score for rival in training.rivals]
+    assert scores == sorted(scores)
+    best = sorted(min(found) for name, found in by_family.items() if name not in inside)
+    assert scores[0] == best[0]
+    # Each says about the rows of that fold's holdout what its trial was scored by.
+    if validation == "holdout":
+        y = valid_rows["price"]
+        for rival in training.rivals:
+            said = predict(rival.model, valid_rows, schema).values
+            assert np.sqrt(((said - y) ** 2).mean()) == pytest.approx(rival.trial.score)
+    assert len(debug.requests) == (1 if validation == "holdout" else 4)  # nothing was fitted for it
+
+
+def test_a_rival_that_can_be_read_is_kept_however_far_behind_it_is(monkeypatch):
+    monkeypatch.setattr(trainer, "RIVALS", 1)
+    training, *_ = trained(
+        rows=300,
+        train__families=["elastic_net", "random_forest", "lightgbm"],
+        train__search__max_trials=5,
+    )
+    scores = {}
+    for trial in training.trials:
+        scores[trial.candidate.family] = min(
+            trial.score, scores.get(trial.candidate.family, math.inf)
+        )
+    assert max(scores, key=scores.get) == "elastic_net"
+    assert [rival.trial.candidate.family for rival in training.rivals] == ["elastic_net"]
+    assert training.rivals[0].interpretability is Interpretability.READ
+
+
+def test_a_rival_that_takes_long_to_save_is_not_kept(monkeypatch):
+    chosen = {
+        "train__families": ["ridge", "random_forest", "extra_trees"],
+        "train__search__max_trials": 4,
+    }
+
+    def forests():
+        kept = [rival.trial.candidate.family for rival in trained(**chosen)[0].rivals]
+        return {"random_forest", "extra_trees"} & {*kept}
+
+    assert forests()
+    monkeypatch.setattr(trainer, "RIVAL_BYTES", 1)
+    assert not forests()
+
+
+def test_a_trial_of_an_interrupted_search_has_no_model_to_keep():
+    chosen = settings(train__families=["ridge", "lightgbm"], train__search__max_trials=3)
+    journal = Memory()
+    first = train(*parts(chosen), chosen, journal=journal)
+    assert len(first.rivals) == 1
+    assert train(*parts(chosen), chosen, journal=journal).rivals == ()
+
+
+def test_members_know_their_places_in_the_model_and_how_long_their_fit_took():
+    training, _, valid_rows, schema = trained(
+        train__ensemble="voting",
+        train__max_members=3,
+        train__families=["ridge", "mlp"],
+        train__search__max_trials=3,
+    )
+    parts = taken_apart(training.model)
+    places = [place for member in training.members for place in member.places]
+    assert sorted(places) == list(range(len(parts)))
+    assert "mlp" in {member.trial.candidate.family for member in training.members}
+    for member in training.members:
+        assert len(member.places) == (3 if member.trial.candidate.family == "mlp" else 1)
+        assert member.seconds > 0
+        assert member.n_rows == 120
+    taken = [
+        combine([parts[place] for place in member.places], schema, None)
+        for member in training.members
+    ]
+    said = [predict(each, valid_rows, schema).values for each in taken]
+    np.testing.assert_allclose(
+        predict(training.model, valid_rows, schema).values,
+        np.average(said, axis=0, weights=[member.weight for member in training.members]),
+    )
 
 
 def test_members_are_weighed_as_they_are_in_the_model(monkeypatch):

@@ -53,6 +53,18 @@ class Refit:
     """The model, or a few that differ by their seeds; empty when there was no time for one."""
     cut: int | None = None
     """The look at the clock at which its time was up; None where it never was."""
+    seconds: float = 0.0
+    """Wall-clock time that it took."""
+
+
+@dataclass(frozen=True)
+class Spare:
+    """A candidate with a model of it that need not become a member."""
+
+    trial: TrialResult
+    """Its trial."""
+    part: Part
+    """The model that its first fold has fitted."""
 
 
 @dataclass
@@ -75,6 +87,8 @@ class Bench:
     """Threads that all fits have together; 0 takes those of the settings, or a thread a core."""
     answers: dict[str, Answer] = field(default_factory=dict)
     """What each candidate said, by its key."""
+    spares: dict[str, Spare] = field(default_factory=dict)
+    """The best candidate of each kind of model, by its label, as far as there is a model of it."""
 
     def __post_init__(self) -> None:
         self.y = encode_target(self.rows[self.schema.target], self.schema)
@@ -141,6 +155,16 @@ class Bench:
         threshold = self._threshold(raw)
         return self._score(self.y_scored, raw, threshold), threshold
 
+    def spare(self, trial: TrialResult) -> None:
+        """Keep a model of the best candidate of its kind, for a comparison with the leader."""
+        label = trial.candidate.label
+        answer = self.answers.get(trial.candidate.key)
+        if answer is None or not answer.parts or not self.knows_all_classes(answer.parts[:1]):
+            # That of one that isn't the best would stand for the kind.
+            self.spares.pop(label, None)
+            return
+        self.spares[label] = Spare(trial, answer.parts[0])
+
     def forget_models(self, trials: Sequence[TrialResult]) -> None:
         """Let go of the models of trials that have ended, not of what they said."""
         for trial in trials:
@@ -162,6 +186,10 @@ class Bench:
             for part in parts
         )
 
+    def rows_of(self, trial: TrialResult) -> int:
+        """Count the rows that the first fold of a trial was fitted on."""
+        return len(self._rows_of(0, trial.candidate.share))
+
     def refit_seconds(self, trial: TrialResult) -> float:
         """Estimate how long a fit on all rows takes, in the threads that it gets."""
         fold = len(self.plan[0].train) * trial.candidate.share
@@ -172,8 +200,11 @@ class Bench:
     def save_seconds(self, trial: TrialResult) -> float:
         """Estimate how long it takes to save a model of the trial's candidate on all rows."""
         fold = len(self.plan[0].train) * trial.candidate.share
-        n_bytes = self._bytes.get(trial.candidate.key, 0)
-        return n_bytes * len(self.rows) / fold / SAVED_PER_SECOND
+        return self.saved_bytes(trial) * len(self.rows) / fold / SAVED_PER_SECOND
+
+    def saved_bytes(self, trial: TrialResult) -> int:
+        """Give the bytes that a model of a trial's fold takes when it is saved; 0 where few."""
+        return self._bytes.get(trial.candidate.key, 0)
 
     def refit(
         self,
@@ -214,6 +245,7 @@ class Bench:
             rows = Rows(X.values, self.y, self._weights)
             threads = max(1, self.threads // workers)
             looks = Looks(cuts.get(trial.candidate.key))
+            begun = time.monotonic()
             made: list[Any] = []
             for turn in range(family.refits):
                 fitted = self._fit(
@@ -223,7 +255,9 @@ class Bench:
                     break
                 made.append(fitted.estimator)
             return Refit(
-                tuple(Part(transformer, each, 1 / len(made)) for each in made), looks.up_at
+                tuple(Part(transformer, each, 1 / len(made)) for each in made),
+                looks.up_at,
+                time.monotonic() - begun,
             )
 
         return tuple(self._beside(workers, one, trials))

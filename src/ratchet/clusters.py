@@ -272,7 +272,15 @@ def train(
         metric=metric,
         trials=trials,
         leader=leader,
-        members=(Member(leader, 1.0, refitted=True),),
+        members=(
+            Member(
+                leader,
+                1.0,
+                refitted=True,
+                n_rows=n_rows,
+                interpretability=bench.family(leader.candidate).interpretability,
+            ),
+        ),
         score=leader.score,
         honest_score=leader.score,
         train_score=leader.train_score,
@@ -486,21 +494,22 @@ class _Bench:
             )
         )
 
-    def _kind(self, candidate: Candidate) -> Preparation:
+    def family(self, candidate: Candidate) -> Family:
+        """Find the family of a candidate."""
         task = task_of(self.schema, len(self.train_rows))
         offered = self.backend(candidate).families(task)
-        return next(each for each in offered if each.name == candidate.family).preparation
+        return next(each for each in offered if each.name == candidate.family)
 
     def _preparation(self, candidate: Candidate) -> Any:
         return columns(
             self.schema,
-            self._kind(candidate),
+            self.family(candidate).preparation,
             time_ordered=self.settings.split.method is SplitMethod.TIME,
             pca=self.settings.train.pca,
         )
 
     def _matrices(self, candidate: Candidate) -> tuple[Matrix, Any]:
-        kind = self._kind(candidate)
+        kind = self.family(candidate).preparation
         if kind not in self._prepared:
             transformer = self._preparation(candidate)
             train = transformer.fit_transform(as_features(self.train_rows, self.schema))

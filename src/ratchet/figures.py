@@ -25,6 +25,12 @@ _PANELS = 6
 _MEMBERS = 12
 # Points of a curve: more can't be seen.
 _POINTS = 200
+# Families in the picture of parallel coordinates, axes of each, and trials that it takes.
+_BANDS = 2
+_AXES = 7
+_LINES = 5
+# The share of a family's trials that is drawn in colour there.
+_GOOD = 0.2
 # A parameter whose values span more than this factor gets a logarithmic axis.
 _LOG_SPAN = 20
 
@@ -69,6 +75,7 @@ def draw(
         "search": lambda: _search(table, metric),
         "families": lambda: _families(table, metric),
         "hyperparameters": lambda: _hyperparameters(table, metric),
+        "parallel": lambda: _parallel(table, metric),
         "learning_curves": lambda: _learning_curves(members, metric),
         "ensemble": lambda: _ensemble(members),
     }
@@ -244,6 +251,102 @@ def _hyperparameters(table: pd.DataFrame, metric: Metric) -> "Figure | None":
     more = f"; {left_out} more not shown" if left_out else ""
     drawing.titled(figure, f"{drawing.short(kind)}: score by hyperparameter, the best ringed{more}")
     return figure
+
+
+def _parallel(table: pd.DataFrame, metric: Metric) -> "Figure | None":
+    """Draw a line a trial through its hyperparameters, for the families that lead."""
+    done = table[table["score"].notna() & table["whole"]]
+    bands = []
+    for kind, *_ in _styles(done, metric):
+        rows = done[done["kind"] == kind].sort_values("loss", kind="stable")
+        values = pd.DataFrame([json.loads(each) for each in rows["params"]], index=rows.index)
+        values = values.map(_plain)
+        varied = [str(name) for name in values if values[name].nunique(dropna=False) > 1]
+        if len(rows) >= _LINES and len(varied) > 1:
+            bands.append((kind, rows, values[varied[: _AXES - 1]]))
+    if not bands:
+        return None
+    del bands[_BANDS:]
+    height = 0.35 + 2.7 * len(bands)
+    figure = drawing.blank(height, left=0.75, right=0.75, bottom=0.3)
+    figure.subplots_adjust(top=1 - 1.0 / height, hspace=0.5)
+    grid = figure.subplots(len(bands), 1, squeeze=False)
+    for axes, (kind, rows, values) in zip(grid.flat, bands, strict=True):
+        axes.set_axis_off()
+        columns = [*(_spread(values[name]) for name in values), _scale_of_scores(rows, metric)]
+        heads = [*(drawing.short(str(name), 20) for name in values), metric.name]
+        n_good = max(1, round(_GOOD * len(rows)))
+        heights = np.column_stack([column.heights for column in columns])
+        # The best last, so that they lie above the others.
+        for place in reversed(range(len(rows))):
+            good = place < n_good
+            axes.plot(
+                range(len(columns)),
+                heights[place],
+                color=drawing.INK if not place else drawing.COLORS[0] if good else drawing.FAINT,
+                linewidth=1.8 if not place else 1.0 if good else 0.6,
+                alpha=1.0 if good else 0.45,
+                clip_on=False,
+            )
+        for place, (column, head) in enumerate(zip(columns, heads, strict=True)):
+            axes.plot([place, place], [0, 1], color=drawing.INK, linewidth=0.8, clip_on=False)
+            axes.text(place, 1.08, head, ha="center", va="bottom", fontsize=8, weight="bold")
+            for at, told in column.ticks:
+                axes.text(
+                    place + 0.04,
+                    at,
+                    told,
+                    fontsize=7,
+                    va="center",
+                    color=drawing.INK,
+                    # Lines run under the words.
+                    bbox={"facecolor": drawing.PAPER, "edgecolor": "none", "pad": 0.6},
+                )
+        axes.set_xlim(0, len(columns) - 1)
+        axes.set_ylim(0, 1)
+        told = f"{drawing.short(kind)}, {len(rows)} trials"
+        axes.text(-0.075, 1.25, told, fontsize=9, va="bottom", transform=axes.transAxes)
+    drawing.titled(figure, "a line a trial: the best one thick, the best fifth in colour")
+    return figure
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One axis of parallel coordinates."""
+
+    heights: np.ndarray
+    """Where each trial lies, from 0 to 1."""
+    ticks: tuple[tuple[float, str], ...]
+    """Where words stand, and which."""
+
+
+def _spread(values: pd.Series) -> _Column:
+    """Place a hyperparameter's values from 0 to 1."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().all() and not values.map(lambda each: isinstance(each, bool)).any():
+        low, high = float(numbers.min()), float(numbers.max())
+        scaled = numbers.to_numpy(dtype=float)
+        if low > 0 and high / low > _LOG_SPAN:
+            scaled = np.log(scaled)
+        heights = (scaled - scaled.min()) / _positive(float(np.ptp(scaled)))
+        return _Column(heights, ((0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")))
+    told = values.map(lambda each: drawing.short(str(each), 12))
+    kinds = sorted(told.unique())
+    at = {kind: place / max(1, len(kinds) - 1) for place, kind in enumerate(kinds)}
+    return _Column(told.map(at).to_numpy(dtype=float), tuple((at[kind], kind) for kind in kinds))
+
+
+def _scale_of_scores(rows: pd.DataFrame, metric: Metric) -> _Column:
+    """Place scores so that the better ones are above."""
+    low, high = _limits(rows["score"], metric)
+    worst, best = (low, high) if metric.maximize else (high, low)
+    heights = (rows["score"].clip(low, high) - worst) / ((best - worst) or 1.0)
+    places = decimals([low, high], [high - low])
+    edge = "" if rows["score"].between(low, high).all() else " or worse"
+    return _Column(
+        heights.to_numpy(),
+        ((0.0, _trimmed(shown(worst, places)) + edge), (1.0, _trimmed(shown(best, places)))),
+    )
 
 
 def _learning_curves(members: Sequence[Member], metric: Metric) -> "Figure | None":

@@ -421,13 +421,41 @@ def not_overfitted(
         )
     if won <= 0:
         return GateResult(name, False, f"{told}: no gain in training to lose")
-    share, places = lost / won, decimals([100 * lost / won, 100 * allowed])
+    share = lost_gain(metric, train=train, valid=valid, baseline=baseline)
+    places = decimals([100 * share, 100 * allowed])
     return GateResult(
         name,
         share <= allowed,
         f"{told}: {shown(100 * share, places)} % of the gain lost,"
         f" required <= {shown(100 * allowed, places)} %",
     )
+
+
+def lost_gain(metric: Metric, *, train: float, valid: float, baseline: float) -> float:
+    """Give the share of what a leader gained in training that is lost on validation.
+
+    Parameters
+    ----------
+    metric : Metric
+        The judge.
+    train, valid, baseline : float
+        As in ``not_overfitted``.
+
+    Returns
+    -------
+    float
+        0 or less where validation is no worse, 1 where nothing is left; NaN
+        where nothing was gained in training.
+
+    Examples
+    --------
+    >>> from ratchet import metrics, problem
+    >>> rmse = metrics.default(problem.ProblemType.REGRESSION)
+    >>> lost_gain(rmse, train=4.0, valid=5.0, baseline=8.0)
+    0.25
+    """
+    won = metric.loss(baseline) - metric.loss(train)
+    return (metric.loss(valid) - metric.loss(train)) / won if won > 0 else nan
 
 
 def recorded_data(

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,9 +82,7 @@ def combine(
     """
     from sklearn.pipeline import Pipeline
 
-    shared: dict[int, list[Part]] = {}
-    for part in parts:
-        shared.setdefault(id(part.transformer), []).append(part)
+    shared = [[parts[place] for place in places] for places in _by_preparation(parts)]
     classes = len(schema.classes)
     pipelines = [
         Pipeline(
@@ -96,9 +96,9 @@ def combine(
                 ),
             ]
         )
-        for group in shared.values()
+        for group in shared
     ]
-    weights = [sum(part.weight for part in group) for group in shared.values()]
+    weights = [sum(part.weight for part in group) for group in shared]
     if not schema.problem.is_classification:
         if len(pipelines) == 1:
             return pipelines[0]
@@ -109,6 +109,72 @@ def combine(
     if threshold is None:
         return model
     return _with_threshold(model, schema, threshold)
+
+
+def _by_preparation(parts: Sequence[Part]) -> list[list[int]]:
+    """Group the places of parts that share a preparation."""
+    shared: dict[int, list[int]] = {}
+    for place, part in enumerate(parts):
+        shared.setdefault(id(part.transformer), []).append(place)
+    return list(shared.values())
+
+
+def places(parts: Sequence[Part]) -> tuple[int, ...]:
+    """Tell for each part where ``taken_apart`` gives it, once they are put together."""
+    order = [place for group in _by_preparation(parts) for place in group]
+    return tuple(order.index(place) for place in range(len(parts)))
+
+
+def taken_apart(model: Any) -> tuple[Part, ...]:
+    """Give the models that ``combine`` has put together, as they are in it.
+
+    A part says what it says inside: a mean of the parts' answers by their
+    weights is the model's, before a calibration and a threshold.
+
+    Parameters
+    ----------
+    model : estimator
+        What ``combine`` made, also when it was saved since.
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.model_selection import FixedThresholdClassifier
+
+    while isinstance(model, FixedThresholdClassifier | CalibratedClassifierCV | FrozenEstimator):
+        model = model.estimator
+    return tuple(
+        Part(pipeline["prepare"], estimator, outer * inner)
+        for pipeline, outer in _voters(model)
+        for estimator, inner in _voters(pipeline["model"])
+    )
+
+
+def _voters(model: Any) -> list[tuple[Any, float]]:
+    """Give the members of a vote of ours with their weights; anything else is alone."""
+    from sklearn.ensemble import VotingClassifier, VotingRegressor
+
+    if not isinstance(model, VotingClassifier | VotingRegressor):
+        return [(model, 1.0)]
+    # A backend may give votes of its own: what is in them is nobody's business.
+    if [name for name, _ in model.estimators] != _named(len(model.estimators)):
+        return [(model, 1.0)]
+    weights = model.weights or [1.0] * len(model.estimators_)
+    return list(zip(model.estimators_, weights, strict=True))
+
+
+def _named(n: int) -> list[str]:
+    """Name the members of a vote."""
+    return [f"m{place}" for place in range(n)]
+
+
+def saved_bytes(model: Any) -> int:
+    """Count the bytes of the file in which skops keeps a model."""
+    from skops import io
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.skops"
+        io.dump(model, path)
+        return path.stat().st_size
 
 
 def predict(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
@@ -245,7 +311,7 @@ def _vote(members: Sequence[tuple[Any, float]], classes: np.ndarray) -> Any:
     from sklearn.ensemble import VotingClassifier, VotingRegressor
     from sklearn.preprocessing import LabelEncoder
 
-    named = [(f"m{place}", estimator) for place, (estimator, _) in enumerate(members)]
+    named = list(zip(_named(len(members)), (each for each, _ in members), strict=True))
     total = sum(weight for _, weight in members)
     weights = None if len(members) == 1 else [weight / total for _, weight in members]
     if not len(classes):

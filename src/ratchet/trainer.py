@@ -4,20 +4,29 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, ensemble, folds, metrics
-from ratchet.backends import Backend, Family, Task, blas
-from ratchet.bench import Bench
+from ratchet import backends, ensemble, folds, metrics, rivals
+from ratchet.backends import Backend, Family, Interpretability, Task, blas
+from ratchet.bench import Bench, Refit, Spare
 from ratchet.course import Chosen, Course, Made
 from ratchet.errors import RatchetError, SettingsError
 from ratchet.features import Preparation, as_features, preparation
 from ratchet.folds import Fold
 from ratchet.metrics import Metric
-from ratchet.model import ASSEMBLY_TYPES, PACKAGES, Calibration, Part, combine, predict
+from ratchet.model import (
+    ASSEMBLY_TYPES,
+    PACKAGES,
+    Calibration,
+    Part,
+    combine,
+    places,
+    predict,
+)
 from ratchet.schema import Schema
 from ratchet.search import Budget, Candidate, TrialResult, again, search
 from ratchet.settings import Device, Ensemble, Settings, SplitMethod, Validation
@@ -52,6 +61,10 @@ ROWS_FOR_SAMPLES = 100_000
 SMALLEST_SAMPLE = 30_000
 # The best candidates of a search that may become members, and whose models are kept until then.
 POOL = 25
+# Rivals of the leader: the best of so many more families are kept, to be scored beside it. None is
+# so large that saving it takes a third of a second.
+RIVALS = 3
+RIVAL_BYTES = 20_000_000
 # Rows that weights are chosen on: more would not change them.
 ENSEMBLE_ROWS = 20_000
 # Share by which a map of the probabilities must lower the loss on rows it was not learned on.
@@ -68,6 +81,34 @@ class Member:
     """Its share in the answer."""
     refitted: bool
     """Whether it was fitted on all rows, rather than being the mean of its folds' models."""
+    seconds: float = 0.0
+    """Wall-clock time of the fits on all rows; 0 without any."""
+    n_rows: int = 0
+    """Rows that each of its models was fitted on."""
+    places: tuple[int, ...] = ()
+    """Places of its models among those that ``model.taken_apart`` gives of the leader."""
+    interpretability: Interpretability = Interpretability.ASK
+    """How a person finds out why it answers as it does."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The best candidate of a family that is not in the leader, to compare the leader with."""
+
+    trial: TrialResult
+    """Its trial."""
+    model: Any
+    """A model of it as one scikit-learn object on raw columns: that of the first fold."""
+    n_rows: int
+    """Rows that the model was fitted on."""
+    interpretability: Interpretability
+    """How a person finds out why it answers as it does."""
+    trusted_types: tuple[str, ...]
+    """Classes in the model that skops does not know by itself."""
+    packages: tuple[str, ...]
+    """Distributions that the model needs."""
+    modules: tuple[str, ...]
+    """Modules of the user's own that the model needs."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +155,8 @@ class Training:
     """All that a clock decided, for a replay."""
     more: Mapping[str, float] = field(default_factory=dict)
     """More numbers about the leader, by the names that its run gives them."""
+    rivals: tuple[Rival, ...] = ()
+    """The best of the next families, the best first."""
 
     @property
     def name(self) -> str:
@@ -223,8 +266,8 @@ def train(
         baseline=next((t for t in trials if t.candidate.family in baselines), None),
         model=model,
         baseline_model=_baseline(rows, schema),
-        trusted_types=tuple(sorted({*ASSEMBLY_TYPES, *(t for b in used for t in b.trusted_types)})),
-        packages=tuple(dict.fromkeys([*PACKAGES, *(name for b in used for name in b.packages)])),
+        trusted_types=_trusted_types(used),
+        packages=_packages(used),
         modules=tuple(dict.fromkeys(name for b in used for name in b.modules)),
         n_rows=len(rows),
         n_folds=len(bench.plan),
@@ -242,6 +285,7 @@ def train(
                 gpu=settings.train.device is not Device.CPU,
             ),
         ),
+        rivals=_rivals(bench, members, baselines),
     )
 
 
@@ -560,6 +604,9 @@ def _keeps_best(bench: Bench) -> Callable[[TrialResult], None]:
 
     def keep_best(trial: TrialResult) -> None:
         trials.append(trial)
+        kind = [each for each in trials if each.candidate.label == trial.candidate.label]
+        if ranked(kind, bench.metric)[:1] == [trial]:
+            bench.spare(trial)
         best = {id(each) for each in ranked(trials, bench.metric)[:POOL]}
         # Only of trials that have ended: those that are under way have models that nobody ranked.
         bench.forget_models([each for each in (*held, trial) if id(each) not in best])
@@ -700,6 +747,7 @@ def _fitted(
     """
     members: list[Member] = []
     parts: list[Part] = []
+    counts: list[int] = []
     course: list[Chosen] = []
     before = (
         {replay.trials[each.trial].candidate.key: each for each in replay.chosen} if replay else {}
@@ -717,15 +765,75 @@ def _fitted(
         made = Made.REFIT if refit.parts else Made.FOLDS if have else Made.NOT
         course.append(Chosen(trial.number, weight, made, refit.cut if refit.parts else None))
         if have:
-            members.append(Member(trial, weight, refitted=made is Made.REFIT))
+            members.append(_member(bench, trial, weight, refit))
+            counts.append(len(have))
             parts += [replace(each, weight=weight / len(have)) for each in have]
     if not members:
         trial, _ = chosen[0]
-        parts = [each for refit in bench.refit([trial]) for each in refit.parts]
-        members = [Member(trial, 1.0, refitted=True)]
+        [refit] = bench.refit([trial])
+        members = [_member(bench, trial, 1.0, refit)]
+        parts, counts = list(refit.parts), [len(refit.parts)]
     total = sum(member.weight for member in members)
-    members = [replace(m, weight=m.weight / total) for m in members]
+    at = iter(places(parts))
+    members = [
+        replace(member, weight=member.weight / total, places=tuple(islice(at, count)))
+        for member, count in zip(members, counts, strict=True)
+    ]
     return tuple(members), tuple(parts), tuple(course)
+
+
+def _member(bench: Bench, trial: TrialResult, weight: float, refit: Refit) -> Member:
+    return Member(
+        trial,
+        weight,
+        refitted=bool(refit.parts),
+        seconds=refit.seconds,
+        n_rows=len(bench.rows) if refit.parts else bench.rows_of(trial),
+        interpretability=bench.family(trial.candidate).interpretability,
+    )
+
+
+def _rivals(bench: Bench, members: Sequence[Member], baselines: Sequence[str]) -> tuple[Rival, ...]:
+    """Choose the best of the next families, one that can be read among them.
+
+    Who leads by little over a model that anyone can read ought to know it.
+    Nothing is fitted for this: the models are those of the first fold.
+    """
+    inside = {member.trial.candidate.label for member in members}
+    spares = [
+        spare
+        for label, spare in bench.spares.items()
+        if label not in inside
+        and spare.trial.candidate.family not in baselines
+        and bench.saved_bytes(spare.trial) <= RIVAL_BYTES
+    ]
+    spares.sort(key=lambda spare: bench.metric.loss(spare.trial.score))
+
+    def can_be_read(spare: Spare) -> bool:
+        return bench.family(spare.trial.candidate).interpretability is Interpretability.READ
+
+    return tuple(_rival(bench, spare) for spare in rivals.few(spares, RIVALS, can_be_read))
+
+
+def _rival(bench: Bench, spare: Spare) -> Rival:
+    backend = bench.backend(spare.trial.candidate.backend)
+    return Rival(
+        spare.trial,
+        combine([spare.part], bench.schema, spare.trial.threshold),
+        bench.rows_of(spare.trial),
+        bench.family(spare.trial.candidate).interpretability,
+        _trusted_types([backend]),
+        _packages([backend]),
+        backend.modules,
+    )
+
+
+def _trusted_types(used: Sequence[Backend]) -> tuple[str, ...]:
+    return tuple(sorted({*ASSEMBLY_TYPES, *(name for b in used for name in b.trusted_types)}))
+
+
+def _packages(used: Sequence[Backend]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*PACKAGES, *(name for b in used for name in b.packages)]))
 
 
 def _raw(model: Any, schema: Schema) -> Callable[[pd.DataFrame], np.ndarray]:

@@ -5,6 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -72,6 +73,22 @@ class Task:
     """Classes of the target; 0 for a quantity."""
 
 
+class Interpretability(StrEnum):
+    """How a person finds out why a model answers as it does; an order, the clearest first."""
+
+    READ = "read"
+    """The model itself can be read: a coefficient a column, a small tree, a constant."""
+    INSPECT = "inspect"
+    """It can be looked into: trees have splits to count, but too many of them to read."""
+    ASK = "ask"
+    """It can only be asked, with changed rows: networks, neighbours, models that vote."""
+
+    @property
+    def rank(self) -> int:
+        """Its place in the order, from 0 for what can be read."""
+        return list(Interpretability).index(self)
+
+
 @dataclass(frozen=True)
 class Family:
     """One kind of model that a backend builds."""
@@ -93,6 +110,8 @@ class Family:
     refits: int = 1
     """Fits on all rows, each with a seed of its own, that answer by their mean; more than one where
     a single fit depends much on luck and costs little."""
+    interpretability: Interpretability = Interpretability.ASK
+    """How a person finds out why it answers as it does; of what nobody has declared, by asking."""
 
 
 @dataclass(frozen=True)

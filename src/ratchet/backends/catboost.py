@@ -10,6 +10,7 @@ from ratchet.backends.base import (
     Family,
     Fitted,
     Integer,
+    Interpretability,
     Params,
     Real,
     Request,
@@ -61,6 +62,7 @@ class CatBoostBackend(Backend):
             # Many categories make it slower than that, and it earns its turn before the forests.
             cost=8.0,
             rounds="iterations",
+            interpretability=Interpretability.INSPECT,
         )
         return () if self.missing else fixed(self, (family,))
 

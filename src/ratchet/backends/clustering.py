@@ -12,6 +12,7 @@ from ratchet.backends.base import (
     Family,
     Fitted,
     Integer,
+    Interpretability,
     Request,
     Rows,
     Task,
@@ -58,12 +59,18 @@ class ClusteringBackend(Backend):
         used = min(task.n_rows, HDBSCAN_ROWS)
         smallest = max(5, used // 200)
         return (
-            Family("baseline", Preparation.SCALED, is_baseline=True),
+            Family(
+                "baseline",
+                Preparation.SCALED,
+                is_baseline=True,
+                interpretability=Interpretability.READ,
+            ),
             Family(
                 "minibatch_kmeans",
                 Preparation.SCALED,
                 starts=tuple({"n_clusters": k} for k in counts),
                 space={"n_clusters": Integer(2, most)},
+                interpretability=Interpretability.READ,
             ),
             Family(
                 "kmeans",
@@ -71,6 +78,7 @@ class ClusteringBackend(Backend):
                 starts=tuple({"n_clusters": k} for k in counts),
                 space={"n_clusters": Integer(2, most)},
                 cost=2.0,
+                interpretability=Interpretability.READ,
             ),
             Family(
                 "gaussian_mixture",
@@ -81,6 +89,7 @@ class ClusteringBackend(Backend):
                     "covariance_type": Choice(("full", "tied", "diag", "spherical")),
                 },
                 cost=5.0,
+                interpretability=Interpretability.INSPECT,
             ),
             Family(
                 "hdbscan",
@@ -95,6 +104,7 @@ class ClusteringBackend(Backend):
                     "cluster_selection_method": Choice(("eom", "leaf")),
                 },
                 cost=5.0,
+                interpretability=Interpretability.ASK,
             ),
         )
 

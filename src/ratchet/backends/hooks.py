@@ -21,6 +21,7 @@ from ratchet.backends.base import (
     Family,
     Fitted,
     Integer,
+    Interpretability,
     Params,
     Real,
     Request,
@@ -94,6 +95,8 @@ class BaseTrainingBackend(ABC):
     """Distributions that a saved model needs beside scikit-learn."""
     deterministic: ClassVar[bool] = False
     """Whether the same rows, ``config`` and ``random_state`` give the same model, bit for bit."""
+    interpretability: ClassVar[str] = Interpretability.ASK
+    """How a person finds out why a model answers as it does: ``read``, ``inspect`` or ``ask``."""
     hooks: ClassVar[Mapping[str, str]] = {}
     """Import paths of ``predict_fn``, ``save_fn`` and ``load_fn`` for a model that skops can't
     save, such as ``{"save_fn": "my_project.models:save"}``."""
@@ -486,6 +489,7 @@ class HookBackend(Backend):
                 else self.trainer.starts,
                 space=self.trainer.space if space is None else space,
                 cost=COST,
+                interpretability=self._interpretability(),
             ),
         )
 
@@ -523,6 +527,15 @@ class HookBackend(Backend):
                 f"deterministic of backend {self.name} must be true or false, got {given!r}."
             )
         return given
+
+    def _interpretability(self) -> Interpretability:
+        given = self.options.get("interpretability", self.trainer.interpretability)
+        if given not in list(Interpretability):
+            raise SettingsError(
+                f"interpretability of backend {self.name} is {given!r}."
+                f" Allowed: {', '.join(Interpretability)}."
+            )
+        return Interpretability(given)
 
     def _declared(self, name: str) -> tuple[str, ...]:
         given = self.options.get(name, getattr(self.trainer, name))
@@ -575,7 +588,15 @@ class HookBackend(Backend):
 
 
 # Options that say how to save a model, or how to search; the rest is for the user's functions.
-_NOT_FOR_CONFIG = {"deterministic", "starts", "space", "modules", "trusted_types", "packages"}
+_NOT_FOR_CONFIG = {
+    "deterministic",
+    "interpretability",
+    "starts",
+    "space",
+    "modules",
+    "trusted_types",
+    "packages",
+}
 
 
 @cache

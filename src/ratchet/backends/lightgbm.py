@@ -11,6 +11,7 @@ from ratchet.backends.base import (
     Family,
     Fitted,
     Integer,
+    Interpretability,
     Params,
     Real,
     Request,
@@ -70,6 +71,7 @@ class LightGBMBackend(Backend):
             },
             cost=5.0,
             rounds="n_estimators",
+            interpretability=Interpretability.INSPECT,
         )
         return () if self.missing else fixed(self, (family,))
 

@@ -12,6 +12,7 @@ from ratchet.backends.base import (
     Choice,
     Family,
     Fitted,
+    Interpretability,
     Real,
     Request,
     Rows,
@@ -95,6 +96,7 @@ class NeuralNetworkBackend(Backend):
             cost=15.0,
             rounds="max_iter",
             refits=REFITS if task.n_rows <= ROWS_FOR_REFITS else 1,
+            interpretability=Interpretability.ASK,
         )
         options = dict(self.options)
         if "hidden_layer_sizes" in options:

@@ -12,6 +12,7 @@ from ratchet.backends.base import (
     Family,
     Fitted,
     Integer,
+    Interpretability,
     Params,
     Real,
     Request,
@@ -78,7 +79,13 @@ class SklearnBackend(Backend):
         """Describe the families that suit the problem and its size."""
         regression = task.problem is ProblemType.REGRESSION
         families = [
-            Family("baseline", Preparation.CODES, is_baseline=True, cost=0.1),
+            Family(
+                "baseline",
+                Preparation.CODES,
+                is_baseline=True,
+                cost=0.1,
+                interpretability=Interpretability.READ,
+            ),
             *(_linear_regressions() if regression else _logistic_regressions()),
             _forest_family("random_forest", task),
             _forest_family("extra_trees", task),
@@ -118,13 +125,20 @@ class SklearnBackend(Backend):
 def _linear_regressions() -> tuple[Family, ...]:
     return (
         # Least squares, but for a penalty that keeps columns which add up to each other apart.
-        Family("linear", Preparation.SCALED, starts=({"alpha": 1e-3},), cost=1.0),
+        Family(
+            "linear",
+            Preparation.SCALED,
+            starts=({"alpha": 1e-3},),
+            cost=1.0,
+            interpretability=Interpretability.READ,
+        ),
         Family(
             "ridge",
             Preparation.SCALED,
             starts=({"alpha": 1.0}, {"alpha": 30.0}),
             space={"alpha": Real(1e-3, 1e4, log=True)},
             cost=1.0,
+            interpretability=Interpretability.READ,
         ),
         Family(
             "elastic_net",
@@ -132,6 +146,7 @@ def _linear_regressions() -> tuple[Family, ...]:
             starts=({"alpha": 0.003, "l1_ratio": 0.7}, {"alpha": 0.03, "l1_ratio": 0.5}),
             space={"alpha": Real(1e-4, 1.0, log=True), "l1_ratio": Real(0.05, 1.0)},
             cost=2.0,
+            interpretability=Interpretability.READ,
         ),
     )
 
@@ -144,6 +159,7 @@ def _logistic_regressions() -> tuple[Family, ...]:
             starts=({"C": 1.0}, {"C": 0.05}),
             space={"C": Real(1e-4, 1e2, log=True)},
             cost=1.0,
+            interpretability=Interpretability.READ,
         ),
     )
 
@@ -177,6 +193,7 @@ def _forest_family(name: str, task: Task) -> Family:
         space=space,
         cost=12.0 if name == "random_forest" else 10.0,
         rounds="n_estimators",
+        interpretability=Interpretability.INSPECT,
     )
 
 
@@ -207,6 +224,7 @@ def _boosting_family(task: Task) -> Family:
         },
         cost=100.0,
         rounds="max_iter",
+        interpretability=Interpretability.INSPECT,
     )
 
 
@@ -226,6 +244,7 @@ def _neighbour_family(task: Task) -> Family:
             "p": Choice((1, 2)),
         },
         cost=20.0,
+        interpretability=Interpretability.ASK,
     )
 
 
@@ -237,6 +256,7 @@ def _kernel_family(regression: bool) -> Family:
         starts=tuple({"gamma": gamma, "C": C} for gamma, C in (*settings, (0.3, 1.0))),
         space={"gamma": Real(0.02, 3.0, log=True), "C": Real(0.1, 1e4, log=True)},
         cost=5.0,
+        interpretability=Interpretability.ASK,
     )
 
 

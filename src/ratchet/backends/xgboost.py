@@ -9,6 +9,7 @@ from ratchet.backends.base import (
     Family,
     Fitted,
     Integer,
+    Interpretability,
     Params,
     Real,
     Request,
@@ -65,6 +66,7 @@ class XGBoostBackend(Backend):
             },
             cost=6.0,
             rounds="n_estimators",
+            interpretability=Interpretability.INSPECT,
         )
         return () if self.missing else fixed(self, (family,))
 

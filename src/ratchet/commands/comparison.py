@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from ratchet import files
 from ratchet.advice import Advice
 from ratchet.commands.changes import Change
-from ratchet.commands.status import Tried
 from ratchet.lineage import Between, FileChange
+from ratchet.searched import Failed, Tried
 
 
 @dataclass(frozen=True)
@@ -225,16 +225,6 @@ class Slices:
     """Probability that the intervals of the two scores promise, each."""
     confidence_all: float
     """Probability that all intervals of gains promise together."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Trials that failed for the same reason."""
-
-    reason: str
-    """What the first of them said."""
-    families: tuple[tuple[str, int], ...]
-    """Family and number of those trials."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from ratchet import advice, backends, recorded, settings, trainer
 from ratchet.advice import Advice, Failure, Growth
 from ratchet.backends import Family
 from ratchet.commands.comparison import Experiment
-from ratchet.commands.training import Training, failures
+from ratchet.commands.training import Training
 from ratchet.errors import RatchetError, SettingsError
 from ratchet.metrics import Metric
+from ratchet.searched import failures
 from ratchet.settings import Settings, SplitMethod
 
 

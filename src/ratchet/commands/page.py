@@ -8,13 +8,11 @@ from math import isnan, nan
 from ratchet.commands.changes import Change
 from ratchet.commands.comparison import (
     Comparison,
-    Failed,
     ScoreLine,
     SearchRecord,
     Side,
     SliceLine,
 )
-from ratchet.commands.status import Tried
 from ratchet.gates import decimals, shown
 from ratchet.lineage import FileChange
 from ratchet.report import pieces
@@ -33,6 +31,7 @@ from ratchet.report.pieces import (
     strip,
     table,
 )
+from ratchet.searched import Failed, Tried
 
 
 @dataclass(frozen=True)

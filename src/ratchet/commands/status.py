@@ -5,34 +5,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-import pandas as pd
-
 from ratchet import files, metrics, table, tracking
 from ratchet.commands import changes
-from ratchet.metrics import Metric
 from ratchet.project import Project, tracking_uri
 from ratchet.registry import champion
 from ratchet.registry.ledger import Ledger
 from ratchet.schema import Schema
+from ratchet.searched import Tried, tried_in
 from ratchet.steps import restore
 from ratchet.steps.promote import Decision
 from ratchet.steps.train import Leader
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One family of the search."""
-
-    family: str
-    """Its name."""
-    trials: int
-    """How many candidates were tried."""
-    failed: int
-    """How many failed."""
-    best: float
-    """Best score on the validation rows; NaN when all failed."""
-    seconds: float
-    """Wall-clock time they took together."""
 
 
 @dataclass(frozen=True)
@@ -101,33 +83,6 @@ def read(project: Project) -> Status:
         champion=_reign(project, leader),
         store_uri=tracking.masked(tracking_uri(project)),
     )
-
-
-def tried_in(trials: pd.DataFrame, metric: Metric) -> tuple[Tried, ...]:
-    """Sum up a table of trials by family, the best family first.
-
-    Parameters
-    ----------
-    trials : pd.DataFrame
-        Content of ``trials.parquet``.
-    metric : Metric
-        What the scores are.
-    """
-    tried = [
-        Tried(
-            family=str(family),
-            trials=len(rows),
-            failed=int(rows["score"].isna().sum()),
-            best=float(rows["score"].max() if metric.maximize else rows["score"].min()),
-            seconds=float(rows["seconds"].sum()),
-        )
-        for family, rows in trials.groupby("family", sort=False)
-    ]
-
-    def rank(each: Tried) -> tuple[bool, float]:
-        return math.isnan(each.best), metric.loss(each.best)
-
-    return tuple(sorted(tried, key=rank))
 
 
 def _reign(project: Project, leader: Leader) -> Reign | None:

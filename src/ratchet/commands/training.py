@@ -1,7 +1,6 @@
 """A training as the store has it: its run, those around it, and their artifacts."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from ratchet import metrics, recorded, settings, table
-from ratchet.commands.comparison import Failed, Member, SearchRecord, Side
-from ratchet.commands.status import tried_in
+from ratchet.commands.comparison import Member, SearchRecord, Side
 from ratchet.errors import RatchetError, StoreError
 from ratchet.metrics import Metric
 from ratchet.recorded import Record
 from ratchet.registry import references
 from ratchet.schema import Column, Schema
+from ratchet.searched import failures, tried_in
 from ratchet.settings import Settings
 from ratchet.steps import prepare
 from ratchet.tracking import TEST_TAG
@@ -247,19 +246,6 @@ def _metric(name: str, schema: Schema) -> Metric | None:
         return metrics.named(name, schema.problem)
     except (RatchetError, ImportError):  # a function of the user's that this checkout has not
         return None
-
-
-def failures(trials: pd.DataFrame) -> Iterator[Failed]:
-    """Group failed trials by their reason, whatever the numbers in it."""
-    failed = trials[trials["error"].notna()]
-    kinds = failed["error"].map(lambda error: re.sub(r"\d[\d.,e+-]*", "#", error))
-    groups = [same for _, same in failed.groupby(kinds, sort=False)]
-    for same in sorted(groups, key=len, reverse=True):
-        families = same["family"].value_counts(sort=False)
-        yield Failed(
-            str(same["error"].iloc[0]),
-            tuple((str(name), int(count)) for name, count in families.items()),
-        )
 
 
 def _members(leader: Mapping[str, Any]) -> Iterator[Member]:

@@ -9,6 +9,9 @@ from ratchet import files
 from ratchet.errors import RatchetError
 from ratchet.report.data import Data
 from ratchet.report.verdict import Won
+from ratchet.rivals import Scores
+from ratchet.searched import Search
+from ratchet.tradeoff import TradeOff
 
 FILE = "facts.json"
 """File that keeps them, in the report's folder."""
@@ -24,6 +27,12 @@ class Facts:
     """Its score, and what it gains over the baseline."""
     data: Data | None = None
     """The columns that it was trained on."""
+    scores: Scores | None = None
+    """How the leader stands beside its members, other families and the baseline."""
+    trade_off: TradeOff | None = None
+    """What their scores cost."""
+    search: Search | None = None
+    """What the search has cost and brought."""
 
     def save(self, folder: Path) -> None:
         """Write them to the report's folder."""

@@ -1,15 +1,16 @@
 """A report as a page: which sections it has, in which order, as HTML and as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ratchet import files
 from ratchet.drawing import Drawing
-from ratchet.report import data, made, pieces, verdict
+from ratchet.report import data, made, pieces, scores, searched, tradeoff, verdict
 from ratchet.report.facts import Facts
 from ratchet.report.made import Made
-from ratchet.report.pieces import Section
+from ratchet.report.pieces import Block, Section
 from ratchet.report.verdict import Decided
 
 HTML = "report.html"
@@ -20,6 +21,8 @@ MARKDOWN = "report.md"
 
 FIGURES = "figures"
 """Folder of the pictures, a file each."""
+
+T = TypeVar("T")
 
 # A comment on a pull request takes 65,536 characters: longer tables are cut to as many lines.
 _MOST_LINES = 15
@@ -123,8 +126,18 @@ def _sections(
     facts: Facts | None, decided: Decided | None, run: Made, trained: Path | None
 ) -> Iterator[Section]:
     """Yield every section in its place; one without blocks isn't shown."""
+    if facts is None:
+        facts = Facts("")
+    pictures = None if trained is None else trained / FIGURES
+    rival = verdict.against(decided.rival if decided else None)
     yield Section("Gates", verdict.gates(decided))
-    yield Section("Scores", verdict.against(decided.rival if decided else None))
-    if facts is not None and facts.data is not None:
-        yield Section("The data", data.blocks(facts.data), folded=True)
+    yield Section("Scores", (*_of(facts.scores, scores.blocks), *rival))
+    yield Section("The search", _of(facts.search, lambda each: searched.blocks(each, pictures)))
+    yield Section("The trade-off", _of(facts.trade_off, tradeoff.blocks))
+    yield Section("The data", _of(facts.data, data.blocks), folded=True)
     yield Section("How it was made", made.blocks(run), folded=True)
+
+
+def _of(part: T | None, blocks: Callable[[T], tuple[Block, ...]]) -> tuple[Block, ...]:
+    """Lay out a part of the facts, where there is one."""
+    return () if part is None else blocks(part)

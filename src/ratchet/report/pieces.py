@@ -231,6 +231,18 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Write several names as a part of a sentence.
+
+    Examples
+    --------
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
+
+
 def counted(n: int, one: str) -> str:
     """Say how many there are.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, profile
+from ratchet import evaluation, profile, searched, table
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Metric, Predictions
 from ratchet.profile import ColumnProfile
@@ -15,7 +15,7 @@ from ratchet.report.data import Data
 from ratchet.report.facts import Facts
 from ratchet.report.verdict import Won
 from ratchet.schema import Kind, Schema
-from ratchet.steps import prepare
+from ratchet.steps import contenders, prepare
 from ratchet.steps.train import Leader
 
 
@@ -58,7 +58,23 @@ class Subject:
 
 def of(subject: Subject) -> Facts:
     """Look at a leader from every side that the report has."""
-    return Facts(leader=subject.leader.name, won=_won(subject), data=_data(subject))
+    project, leader = subject.project, subject.leader
+    field = contenders.gather(subject)
+    scores = contenders.compared(subject, field)
+    trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
+    return Facts(
+        leader=leader.name,
+        won=_won(subject),
+        data=_data(subject),
+        scores=scores,
+        trade_off=contenders.weighed(subject, field, scores),
+        search=searched.of(
+            trials,
+            subject.metric,
+            leader.seconds,
+            [(str(each["name"]), float(each["weight"])) for each in leader.members],
+        ),
+    )
 
 
 def _won(subject: Subject) -> Won:

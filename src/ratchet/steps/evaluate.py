@@ -60,7 +60,6 @@ def run(project: Project) -> Evaluation:
             numbers |= clustering.Sizes.of(predicted.values).flat("test")
         numbers |= _on_unseen_rows(project, schema, y, predicted, scored)
         with files.whole_folder(project.evaluated) as folder:
-            files.write_json(folder / "metrics.json", numbers)
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
             report = folder / reports.FOLDER
@@ -80,7 +79,9 @@ def run(project: Project) -> Evaluation:
                     scores=leads,
                 )
                 found = diagnosis.of(subject)
+                numbers |= found.scores.flat() if found.scores else {}
                 reports.evaluated(project, leader, found, report, evaluation=run_id)
+            files.write_json(folder / "metrics.json", numbers)
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
         now = int(1000 * time.time())

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +26,7 @@ from ratchet.search import TrialResult
 from ratchet.settings import flat
 from ratchet.steps import origin, prepare
 from ratchet.tracking import File, LoggedModel, Param, Score, Tag, TrialWriter
-from ratchet.trainer import Training
+from ratchet.trainer import Rival, Training
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,9 @@ SEARCH_FILE = "search.json"
 
 PREPARE_TAG = "ratchet.prepare_run"
 """Tag that names the run whose rows the model was fitted on."""
+
+RIVALS = "rivals"
+"""Folder of models of the best of other families, which evaluate scores beside the leader."""
 
 FIGURES = "figures"
 """Folder of the pictures of the search."""
@@ -109,11 +112,17 @@ class Leader:
     n_folds: int
     """Fits of a trial; 1 for a holdout."""
     members: list[dict[str, Any]]
-    """Candidates that answer together: name, weight, trial and params of each."""
+    """Candidates that answer together: name, weight, trial and params of each, what its models
+    were fitted on and how long, and where ``model.taken_apart`` gives them."""
     honest_score: float | None
     """The score on validation rows that the members were not chosen with either."""
     seconds: float
     """Wall-clock time of the search and the refit."""
+    calibrated: bool
+    """Whether probabilities are mapped to frequencies."""
+    rivals: list[dict[str, Any]]
+    """The best of the next families, of which ``build/train/rivals`` has models: name and trial of
+    each, and what its model was fitted on."""
     code: Code
     """The code that trained it."""
 
@@ -259,10 +268,13 @@ def _write(
     valid_rows: pd.DataFrame,
 ) -> Leader:
     """Write what the step leaves behind, and log the model."""
-    tracking.save_model(_as_logged(training, schema, train_rows), folder / "model")
-    tracking.save_model(
-        _as_logged(training, schema, train_rows, baseline=True), folder / "baseline"
-    )
+    tracking.save_model(_as_logged(training, training.model, schema, train_rows), folder / "model")
+    constant = _as_logged(training, training.baseline_model, schema, train_rows)
+    tracking.save_model(replace(constant, modules=()), folder / "baseline")
+    for rival in training.rivals:
+        place = folder / RIVALS / rival.trial.candidate.label
+        place.parent.mkdir(parents=True, exist_ok=True)
+        tracking.save_model(_as_logged(rival, rival.model, schema, train_rows), place)
     uri = tracking.log_saved_model(run_id, folder / "model", _scores(training))
     leader = _leader(training, run_id, uri, source)
     files.write_json(folder / "leader.json", asdict(leader))
@@ -407,17 +419,17 @@ def trial_table(trials: tuple[TrialResult, ...]) -> pd.DataFrame:
 
 
 def _as_logged(
-    training: Training, schema: Schema, rows: pd.DataFrame, *, baseline: bool = False
+    needs: Training | Rival, model: Any, schema: Schema, rows: pd.DataFrame
 ) -> LoggedModel:
     return LoggedModel(
-        model=training.baseline_model if baseline else training.model,
+        model=model,
         schema=schema,
         example=as_features(rows, schema).head(EXAMPLE_ROWS),
-        trusted_types=training.trusted_types,
+        trusted_types=needs.trusted_types,
         requirements=tuple(
-            f"{name}=={version}" for name, version in lineage.library_versions(training.packages)
+            f"{name}=={version}" for name, version in lineage.library_versions(needs.packages)
         ),
-        modules=() if baseline else training.modules,
+        modules=needs.modules,
     )
 
 
@@ -445,11 +457,26 @@ def _leader(training: Training, run_id: str, uri: str, source: Lineage) -> Leade
                 "weight": member.weight,
                 "trial": member.trial.number,
                 "params": dict(member.trial.refit_params or member.trial.candidate.params),
+                "n_rows": member.n_rows,
+                "refitted": member.refitted,
+                "fit_seconds": member.seconds,
+                "places": list(member.places),
+                "interpretability": member.interpretability.value,
             }
             for member in training.members
         ],
         honest_score=training.honest_score,
         seconds=training.seconds,
+        calibrated=training.calibrated,
+        rivals=[
+            {
+                "name": rival.trial.candidate.label,
+                "trial": rival.trial.number,
+                "n_rows": rival.n_rows,
+                "interpretability": rival.interpretability.value,
+            }
+            for rival in training.rivals
+        ],
         code=Code(source.commit, source.dirty, source.patch_whole, source.code_reason),
     )
 
