@@ -16,7 +16,7 @@ FLOORS = (
     {"features", "profile", "project", "splits", "table", "taxi"},
     {"backends", "ensemble", "gates", "leakage"},
     {"advice", "evaluation", "figures", "likeness", "model"},
-    {"behaviour", "cost", "search", "slices"},
+    {"behaviour", "cost", "curves", "search", "slices"},
     {"bench", "course", "journal", "progress"},
     {"datastore", "model_trainer", "report", "trainer"},
     {"dvc_source", "scratch"},

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from ratchet import files
+from ratchet.curves import Performance
 from ratchet.errors import RatchetError
 
 FILE = "facts.json"
@@ -18,6 +19,8 @@ class Facts:
 
     leader: str
     """Backends and families of the leader."""
+    performance: Performance
+    """How good its answers are, in curves."""
 
     def save(self, folder: Path) -> None:
         """Write them to the report's folder."""
