@@ -190,7 +190,9 @@ def test_a_clustering_is_logged_again_in_another_store(journey, empty_store, tmp
 
 @pytest.mark.slow
 def test_the_rows_of_the_plot_can_be_known_again(journey):
-    drawn = pd.read_csv(journey.project.evaluated / "predictions.csv", dtype={"row": "uint64"})
+    drawn = pd.read_csv(
+        journey.project.evaluated / "report" / plots.CLUSTERS, dtype={"row": "uint64"}
+    )
     rows = prepare.read_part(journey.project, "test")
     assert list(drawn.columns) == ["row", "cluster", "x", "y"]
     assert set(drawn["row"]) == set(rows[prepare.ROW])

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from html import unescape
-from math import log, nan
+from math import inf, log, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from ratchet import curves, drawing
 from ratchet.curves import (
     Bin,
     Binary,
+    ByClass,
     Cloud,
     Clusters,
     Confusion,
@@ -26,7 +27,7 @@ from ratchet.curves import (
 )
 from ratchet.drawing import COLORS, FAINT, INK, PAPER, Drawing, short
 from ratchet.gates import decimals, shown
-from ratchet.report.pieces import NOTHING, Block, counted, table
+from ratchet.report.pieces import MOST_LINES, NOTHING, Block, counted, table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +52,9 @@ _DENSEST = 0.6
 _DENSITIES = 5
 # Words on a picture, in points.
 _SMALL = 8.5
+# Width of a digit of that size, and what an axis's name takes, in inches.
+_DIGIT = 0.075
+_NAME = 0.4
 
 _ROUND = re.compile(r"<text[^>]*>([^<]+: [^<]+ at \d+)</text>")
 
@@ -165,7 +169,7 @@ def _of_two(answers: Binary, part: Performance) -> list[Block]:
             "Decisions",
             lines,
             table(
-                ("actual", *(f"said: {label}" for label in answers.labels), "right"),
+                ("actual", *(f"predicted {label}" for label in answers.labels), "right"),
                 [
                     (label, *(f"{count:,}" for count in line), _share(line[place], sum(line)))
                     for place, (label, line) in enumerate(
@@ -190,7 +194,7 @@ def _roc_of_one(of: Ranking) -> Drawing:
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
     axes.plot(of.roc.x, of.roc.y, color=COLORS[0], linewidth=1.8)
     axes.fill_between(of.roc.x, of.roc.y, color=COLORS[0], alpha=0.12, linewidth=0)
-    axes.text(0.97, 0.06, f"area {_number(of.auc)}", ha="right", weight="bold", fontsize=11)
+    _say(axes, f"area {_number(of.auc)}", right=True)
     axes.text(0.52, 0.44, "by chance", fontsize=_SMALL, rotation=38, color=FAINT)
     found = _at(of.roc, _ALARMS)
     return _drawn(
@@ -210,13 +214,9 @@ def _precision_recall_of_one(of: Ranking) -> Drawing:
     axes.axhline(of.share, color=FAINT, linewidth=1, linestyle="--")
     _beside_a_level(axes, of.share, f"by chance {_percent(of.share)}")
     axes.plot(of.precision_recall.x, of.precision_recall.y, color=COLORS[0], linewidth=1.8)
-    axes.text(
-        *(0.03, 0.06) if of.share > 0.2 else (0.97, 0.92),
-        f"average {_number(of.average_precision)}",
-        ha="left" if of.share > 0.2 else "right",
-        weight="bold",
-        fontsize=11,
-    )
+    # A curve of rare rows falls at once, one of frequent ones stays above the lower left corner.
+    rare = of.share < 0.2
+    _say(axes, f"average {_number(of.average_precision)}", right=rare, top=rare)
     return _drawn(
         figure,
         "precision_recall",
@@ -234,7 +234,8 @@ def _gain(of: Curve, ranking: Ranking) -> Drawing:
     axes.plot(of.x, of.y, color=COLORS[0], linewidth=1.8)
     axes.text(0.52, 0.44, "by chance", fontsize=_SMALL, rotation=38, color=FAINT)
     found = _at(of, _LOOKED_AT)
-    _mark(axes, _LOOKED_AT, found, f" {_percent(found)} in the first {_percent(_LOOKED_AT)}")
+    axes.plot(_LOOKED_AT, found, "o", color=COLORS[0], markersize=5, zorder=4)
+    _say(axes, f"{_percent(found)} in the first {_percent(_LOOKED_AT)}", right=True)
     return _drawn(
         figure,
         "gain",
@@ -255,7 +256,8 @@ def _lift(of: Curve, ranking: Ranking) -> Drawing:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, top)
     lift = _at(of, _LOOKED_AT) / _LOOKED_AT
-    _mark(axes, _LOOKED_AT, lift, f" {lift:.2f} in the first {_percent(_LOOKED_AT)}")
+    axes.plot(_LOOKED_AT, lift, "o", color=COLORS[0], markersize=5, zorder=4)
+    _say(axes, f"{lift:.2f} in the first {_percent(_LOOKED_AT)}", right=True, top=True)
     return _drawn(
         figure,
         "lift",
@@ -289,7 +291,7 @@ def _reliability(of: Reliability, what: str) -> Drawing:
     few, many = min(rows), max(rows)
     told = f"{few:,}" if few == many else f"{few:,} to {many:,}"
     axes.text(0.03, 0.93, f"{counted(len(rows), 'bin')} of {told} rows", fontsize=_SMALL)
-    axes.text(0.97, 0.06, f"error {_number(of.error)}", ha="right", weight="bold", fontsize=11)
+    _say(axes, f"error {_number(of.error)}", right=True)
     worst = max(of.bins, key=lambda each: abs(each.value - (each.score or 0)))
     return _drawn(
         figure,
@@ -328,10 +330,10 @@ def _spread(of: Histogram, labels: tuple[str, str]) -> Drawing:
 
 def _decided(of: Thresholds, positive: str) -> str:
     where = (
-        f"Class {positive} is said from a probability of {_number(of.used)} on, which was chosen"
+        f"Class {positive} is predicted from a probability of {of.used:.3g} on, which was chosen"
         " on rows that the model had not learned from"
         if of.tuned
-        else f"Class {positive} is said where it is the likelier one"
+        else f"Class {positive} is predicted where it is the likelier one"
     )
     return (
         f"{where}: for {_percent(of.said)} of the test rows. Of these {_percent(of.precision_used)}"
@@ -349,7 +351,7 @@ def _thresholds(of: Thresholds, positive: str) -> Drawing:
     axes.plot(of.used, of.score_used, "o", color=COLORS[2], markersize=6, zorder=4)
     left = of.used > sum(axes.get_xlim()) / 2
     axes.annotate(
-        f"used: {_number(of.used)}",
+        f"used: {of.used:.3g}",
         (of.used, lowest + 0.02),
         (-5 if left else 5, 0),
         textcoords="offset points",
@@ -362,13 +364,13 @@ def _thresholds(of: Thresholds, positive: str) -> Drawing:
         ""
         if of.best is None or of.score_best is None
         else f" The best on these very rows would be {_number(of.score_best)} at"
-        f" {_number(of.best)}, which nobody could know before."
+        f" {of.best:.3g}, which nobody could know before."
     )
     return _drawn(
         figure,
         "thresholds",
         "Decisions by threshold",
-        f"At the threshold used, {_number(of.used)}, {of.metric} is {_number(of.score_used)},"
+        f"At the threshold used, {of.used:.3g}, {of.metric} is {_number(of.score_used)},"
         f" precision {_number(of.precision_used)} and recall {_number(of.recall_used)}.{better}",
     )
 
@@ -411,14 +413,14 @@ def _of_several(answers: Multiclass, part: Performance) -> list[Block]:
             f"{each.rows:,}",
             f"{each.said:,}",
         )
-        for each in answers.classes
+        for each in _ordered(answers.classes)
     ]
-    head = ("class", "precision", "recall", "f1", "roc_auc", "rows", "said")
+    head = ("class", "precision", "recall", "f1", "roc_auc", "rows", "predicted")
     found.append(Block("By class", (), table(head, rows, numbers=True)))
     confusion = answers.confusion
     mistakes = (
         table(
-            ("actual", "said", "rows", "of the actual class"),
+            ("actual", "predicted", "rows", "of the actual class"),
             [
                 (each.actual, each.said, f"{each.rows:,}", _percent(each.share))
                 for each in confusion.mistakes
@@ -433,6 +435,13 @@ def _of_several(answers: Multiclass, part: Performance) -> list[Block]:
     )
     found.append(Block("Which are taken for which", lines, mistakes, (_matrix(confusion),)))
     return found
+
+
+def _ordered(of: Sequence[ByClass]) -> Sequence[ByClass]:
+    """Put the hardest classes first where a table doesn't hold all."""
+    if len(of) <= MOST_LINES:
+        return of
+    return sorted(of, key=lambda each: inf if each.f1 is None else each.f1)
 
 
 def _left_out(answers: Multiclass) -> tuple[str, ...]:
@@ -494,7 +503,7 @@ def _lines(of: Sequence[Ranking]) -> Iterable[tuple[Ranking, str, str]]:
 
 
 def _listed(of: Iterable[tuple[str, float]]) -> str:
-    return "; ".join(f"{label} {_number(value)}" for label, value in of) + "."
+    return "; ".join(f"{label}: {_number(value)}" for label, value in of) + "."
 
 
 def _right(of: Confusion, rows: int) -> str:
@@ -529,7 +538,7 @@ def _matrix(of: Confusion) -> Drawing:
     axes.tick_params(length=0, labelsize=_SMALL)
     axes.set_xlim(0, k)
     axes.set_ylim(k, 0)
-    axes.set_xlabel("said", fontsize=9)
+    axes.set_xlabel("predicted", fontsize=9)
     axes.set_ylabel("actual", fontsize=9)
     rows = sum(map(sum, of.counts))
     told = [f"{_right(of, rows)}."]
@@ -556,6 +565,7 @@ def _matrix(of: Confusion) -> Drawing:
 
 def _of_quantities(answers: Regression, part: Performance) -> list[Block]:
     low, high = answers.quantiles[1], answers.quantiles[-2]
+    same = decimals(answers.quantiles)
     places = decimals((answers.mae, answers.bias), [answers.bias])
     lines = [
         f"An answer is off by {shown(answers.mae, places)} in the mean (mae). Nine in ten errors"
@@ -581,7 +591,7 @@ def _of_quantities(answers: Regression, part: Performance) -> list[Block]:
             table(
                 ("quantile", "error"),
                 [
-                    (_percent(share), _number(error))
+                    (_percent(share), shown(error, same))
                     for share, error in zip(curves.QUANTILES, answers.quantiles, strict=True)
                 ],
                 numbers=True,
@@ -602,7 +612,7 @@ def _predicted(of: Regression, rows: int) -> Drawing:
     axes.annotate(
         "exact",
         (high, high),
-        (-4, -12),
+        (-4, -32),
         textcoords="offset points",
         ha="right",
         va="top",
@@ -668,7 +678,6 @@ def _errors(of: Regression) -> Drawing:
             fontsize=_SMALL,
         )
     axes.set_xlim(of.errors.edges[0], of.errors.edges[-1])
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     return _drawn(
         figure,
         "errors",
@@ -734,7 +743,7 @@ def _of_clusters(answers: Clusters, part: Performance) -> list[Block]:
     named = [each for each in answers.sizes if each.label >= 0]
     noise = sum(each.rows for each in answers.sizes if each.label < 0)
     lines = [
-        f"{counted(part.rows, 'row')} in {counted(len(named), 'cluster')}"
+        f"{counted(part.rows - noise, 'row')} in {counted(len(named), 'cluster')}"
         + (f", and {counted(noise, 'row')} in none." if noise else ".")
     ]
     return [
@@ -747,7 +756,7 @@ def _of_clusters(answers: Clusters, part: Performance) -> list[Block]:
                     (
                         _cluster(each.label),
                         f"{each.rows:,}",
-                        _percent(each.share),
+                        f"{100 * each.share:.1f} %",
                         _or_nothing(each.silhouette),
                     )
                     for each in answers.sizes
@@ -781,7 +790,7 @@ def _sizes(of: Clusters) -> Drawing:
     axes.bar_label(
         bars,
         [
-            _percent(each.share)
+            f"{100 * each.share:.1f} %"
             + ("" if each.silhouette is None else f"  silhouette {each.silhouette:.2f}")
             for each in drawn
         ],
@@ -869,11 +878,11 @@ def _over_time(of: OverTime) -> Drawing:
     )
     last = len(of.spans) - 1
     shown_at = sorted({0, last // 2, last})
-    axes.set_xticks(shown_at, [of.spans[place].begins for place in shown_at], fontsize=8)
-    for label, side in zip(
-        axes.get_xticklabels(), ("left", "center", "right")[-len(shown_at) :], strict=False
-    ):
-        label.set_horizontalalignment(side)
+    axes.set_xticks(shown_at, _days([of.spans[place].begins for place in shown_at]))
+    labels = axes.get_xticklabels()
+    if len(labels) > 1:
+        labels[0].set_horizontalalignment("left")
+        labels[-1].set_horizontalalignment("right")
     axes.set_xlim(-0.5, last + 0.5)
     scores = [each.score for _, each in known if each.score is not None]
     if not scores:
@@ -883,9 +892,19 @@ def _over_time(of: OverTime) -> Drawing:
         worst, best = worst_first[0][1], worst_first[-1][1]
         told = (
             f"Over {counted(last + 1, 'span')} of time {of.metric} is best, {_number(best.score)},"
-            f" from {best.begins}, and worst, {_number(worst.score)}, from {worst.begins}."
+            f" {_from(best.begins)}, and worst, {_number(worst.score)}, {_from(worst.begins)}."
         )
     return _drawn(figure, "over_time", f"{of.metric} over time", told)
+
+
+def _from(begins: str) -> str:
+    return f"in span {begins}" if begins.isdecimal() else f"from {begins}"
+
+
+def _days(begins: Sequence[str]) -> list[str]:
+    """Leave out the time of the day where the days differ."""
+    days = [each.split(" ")[0] for each in begins]
+    return days if len(set(days)) == len(days) else list(begins)
 
 
 # Pieces of pictures
@@ -900,15 +919,18 @@ def _panel(
     axes.tick_params(labelsize=_SMALL)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
+    axes.locator_params(nbins=6)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     return figure, axes
 
 
 def _unit_square(x: str, y: str, under: int = 0) -> "tuple[Figure, Axes]":
     """Make a narrow figure of two shares, with room below for a legend of so many names."""
     lines = -(-under // 2)
-    height = 3.6 + 0.22 * lines
+    height = 3.6 + 0.2 * lines
     figure, axes = _panel(x, y, height)
-    figure.subplots_adjust(bottom=(0.55 + 0.22 * lines) / height)
+    figure.subplots_adjust(bottom=(0.55 + 0.2 * lines) / height)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.01)
     _percents(axes.xaxis)
@@ -926,7 +948,7 @@ def _legend(figure: "Figure", of: Sequence[tuple[str, float]]) -> None:
     lines = axes.lines[-len(of) :]
     figure.legend(
         lines,
-        [f"{short(label, 16)}  {_number(value)}" for label, value in of],
+        [f"{short(label, 16)}: {_number(value)}" for label, value in of],
         loc="lower center",
         ncols=2,
         frameon=False,
@@ -948,10 +970,17 @@ def _key(figure: "Figure", of: Sequence[tuple[str, str]]) -> None:
         left += 0.4 + 0.075 * len(name)
 
 
-def _mark(axes: "Axes", x: float, y: float, text: str) -> None:
-    axes.plot(x, y, "o", color=COLORS[0], markersize=5, zorder=4)
-    axes.annotate(
-        text, (x, y), (3, -3), textcoords="offset points", va="top", fontsize=_SMALL, zorder=5
+def _say(axes: "Axes", text: str, *, right: bool, top: bool = False) -> None:
+    """Write the number that a picture is about into a corner that its curve leaves free."""
+    axes.text(
+        0.97 if right else 0.03,
+        0.92 if top else 0.06,
+        text,
+        transform=axes.transAxes,
+        ha="right" if right else "left",
+        weight="bold",
+        fontsize=11,
+        zorder=5,
     )
 
 
@@ -989,7 +1018,26 @@ def _beside_a_level(axes: "Axes", level: float, text: str, end: float = 0.01) ->
 
 def _drawn(figure: "Figure", name: str, title: str, told: str) -> Drawing:
     drawing.titled(figure, title)
+    _fit(figure)
     return Drawing(name, title, told, drawing.finished(figure))
+
+
+def _fit(figure: "Figure") -> None:
+    """Give numbers the room that they take: beside each other below, and left of the axes."""
+    from matplotlib.ticker import MaxNLocator
+
+    (axes,) = figure.axes
+    below, beside = (
+        _DIGIT * max((len(label.get_text()) for label in axis.get_majorticklabels()), default=0)
+        for axis in (axes.xaxis, axes.yaxis)
+    )
+    inches, sides = figure.get_figwidth(), figure.subplotpars
+    locator = axes.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        room = inches * (sides.right - sides.left)
+        locator.set_params(nbins=max(1, min(6, int(room / (below + 2 * _DIGIT)))))
+    if beside + _NAME > inches * sides.left:
+        figure.subplots_adjust(left=(beside + _NAME) / inches)
 
 
 def _at(of: Curve, x: float) -> float:

@@ -11,6 +11,7 @@ from ratchet import evaluation, files, metrics, model, runfile, tracking
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
 from ratchet.project import Project
+from ratchet.report import plots
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.steps import diagnosis, models, origin, prepare, restore
@@ -62,8 +63,9 @@ def run(project: Project) -> Evaluation:
         with files.whole_folder(project.evaluated) as folder:
             files.write_json(folder / "metrics.json", numbers)
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
-            drawn.to_csv(folder / "predictions.csv", index=False)
-            (folder / diagnosis.FOLDER).mkdir()
+            pairs = drawn if schema.target else pd.DataFrame(columns=["actual", "predicted"])
+            pairs.to_csv(folder / "predictions.csv", index=False)
+            performance = None
             if project.settings.evaluate.report:
                 subject = Subject(
                     project=project,
@@ -77,7 +79,13 @@ def run(project: Project) -> Evaluation:
                     predicted=predicted,
                     trivial=trivial,
                 )
-                diagnosis.of(subject).save(folder / diagnosis.FOLDER)
+                facts = diagnosis.of(subject)
+                performance = facts.performance
+                facts.save(folder / diagnosis.FOLDER)
+            # Files without a row where no report is wanted: dvc.yaml names them.
+            plots.write(folder / diagnosis.FOLDER / plots.FOLDER, performance)
+            if schema.target is None:
+                drawn.to_csv(folder / diagnosis.FOLDER / plots.CLUSTERS, index=False)
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
         now = int(1000 * time.time())
@@ -199,7 +207,7 @@ def clusters(rows: pd.DataFrame) -> np.ndarray | None:
 def _sample(
     schema: Schema, y: np.ndarray, predicted: Predictions, scored: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """Draw rows for the plot of predicted against actual, which needs no more.
+    """Draw rows for the plot of predicted against actual, or of clusters, which needs no more.
 
     Clusters have no actual value: their rows come with their hash, by which they
     are known again, and with their places on the two axes along which rows differ most.
