@@ -19,6 +19,7 @@ from ratchet.errors import DataError, RatchetError, SettingsError
 from ratchet.metrics import Predictions
 from ratchet.problem import ProblemType
 from ratchet.project import Project
+from ratchet.report import plots
 from ratchet.schema import Schema
 from ratchet.settings import Data
 from ratchet.steps import evaluate, prepare, promote, restore, train

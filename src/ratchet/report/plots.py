@@ -24,13 +24,13 @@ COLUMNS = {
     "thresholds": ("threshold", "precision", "recall", "score"),
     "residuals": ("predicted", "residual", "rows"),
     "errors_by_size": ("actual", "mean_absolute_error", "rows"),
-    "over_time": ("begins", "score", "rows"),
+    "over_time": ("span", "score", "rows", "begins"),
     "clusters": ("row", "cluster", "x", "y"),
 }
 """Stem of each file, and its columns."""
 
 CLUSTERS = Path(FOLDER) / "clusters.csv"
-"""The one that evaluate fills itself, with the rows that ``compare`` knows again."""
+"""The one that evaluate fills, report or not: hashes of rows, their clusters and places."""
 
 # DVC counts rows: of more than these, a confusion matrix has as many in the same proportions.
 _PAIRS = 10_000
@@ -61,9 +61,9 @@ def write(folder: Path, part: Performance | None) -> None:
 def _lines(name: str, part: Performance) -> _Lines:
     if name == "over_time":
         spans = part.over_time.spans if part.over_time else ()
-        yield from (
-            (each.begins, each.score, each.rows) for each in spans if each.score is not None
-        )
+        for number, each in enumerate(spans, start=1):
+            if each.score is not None:
+                yield number, each.score, each.rows, each.begins
         return
     match part.answers:
         case Binary() as answers:
