@@ -27,7 +27,18 @@ from ratchet.curves import (
 )
 from ratchet.drawing import COLORS, FAINT, INK, PAPER, Drawing, short
 from ratchet.gates import decimals, shown
-from ratchet.report.pieces import MOST_LINES, NOTHING, Block, counted, table
+from ratchet.report.pieces import (
+    MOST_LINES,
+    NOTHING,
+    Block,
+    Cell,
+    Row,
+    Table,
+    counted,
+    cut,
+    headings,
+    table,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -285,7 +296,9 @@ def _holds(each: Bin) -> bool:
 def _reliability(of: Reliability, what: str) -> Drawing:
     figure, axes = _unit_square("probability, mean of a bin", "frequency")
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
-    axes.text(0.6, 0.5, "as it should be", fontsize=_SMALL, rotation=38, color=FAINT)
+    likely = sum(each.value for each in of.bins) > len(of.bins) / 2
+    at = (0.2, 0.03) if likely else (0.68, 0.5)
+    axes.text(*at, "as it should be", fontsize=_SMALL, rotation=38, color=FAINT)
     _whiskers(axes, of.bins)
     rows = [each.rows for each in of.bins]
     few, many = min(rows), max(rows)
@@ -418,23 +431,29 @@ def _of_several(answers: Multiclass, part: Performance) -> list[Block]:
     head = ("class", "precision", "recall", "f1", "roc_auc", "rows", "predicted")
     found.append(Block("By class", (), table(head, rows, numbers=True)))
     confusion = answers.confusion
-    mistakes = (
-        table(
-            ("actual", "predicted", "rows", "of the actual class"),
-            [
-                (each.actual, each.said, f"{each.rows:,}", _percent(each.share))
-                for each in confusion.mistakes
-            ],
-        )
-        if confusion.mistakes
-        else None
-    )
+    mistakes = _mistakes(confusion) if confusion.mistakes else None
     lines = (
         f"{_right(confusion, part.rows)}."
         + (" The most frequent mistakes:" if confusion.mistakes else ""),
     )
     found.append(Block("Which are taken for which", lines, mistakes, (_matrix(confusion),)))
     return found
+
+
+def _mistakes(of: Confusion) -> Table:
+    lines = [
+        Row(
+            (
+                Cell(cut(each.actual)),
+                Cell(cut(each.said)),
+                Cell(f"{each.rows:,}", "number"),
+                Cell(f"{100 * each.share:.1f} %", "number"),
+            )
+        )
+        for each in of.mistakes
+    ]
+    head = headings(("actual", "predicted", "rows", "of the actual class"), (2, 3))
+    return Table(head, tuple(lines))
 
 
 def _ordered(of: Sequence[ByClass]) -> Sequence[ByClass]:
@@ -485,7 +504,7 @@ def _precision_recalls(of: Sequence[Ranking], ranked: int) -> Drawing:
     return _drawn(
         figure,
         "precision_recall",
-        _title("Precision and recall", "averages", len(of), ranked),
+        _title("Precision-recall curves", "averages", len(of), ranked),
         "Average precision of each class against the others: "
         + _listed((each.label, each.average_precision) for each in of),
     )
@@ -493,7 +512,7 @@ def _precision_recalls(of: Sequence[Ranking], ranked: int) -> Drawing:
 
 def _title(what: str, numbers: str, drawn: int, ranked: int) -> str:
     return (
-        f"{what} and {numbers}" if drawn == ranked else f"{what}: the hardest {drawn} of {ranked}"
+        f"{what}, with {numbers}" if drawn == ranked else f"{what}: the hardest {drawn} of {ranked}"
     )
 
 
@@ -693,7 +712,11 @@ def _by_size(of: Regression, part: Performance) -> Drawing:
     axes.axhline(of.mae, color=FAINT, linewidth=1, linestyle="--")
     tops = [each.score_high or each.score or 0.0 for each in of.by_actual]
     axes.set_ylim(0, 1.12 * max(*tops, of.mae) or 1.0)
-    _beside_a_level(axes, of.mae, f"all rows {_number(of.mae)}", end=axes.get_xlim()[0])
+    # Where the curve is farther from the level.
+    first, last = (
+        abs((each.score or 0.0) - of.mae) for each in (of.by_actual[0], of.by_actual[-1])
+    )
+    _beside_a_level(axes, of.mae, f"all rows {_number(of.mae)}", right=last > first)
     worst = max(of.by_actual, key=lambda each: each.score or 0.0)
     return _drawn(
         figure,
@@ -791,7 +814,7 @@ def _sizes(of: Clusters) -> Drawing:
         bars,
         [
             f"{100 * each.share:.1f} %"
-            + ("" if each.silhouette is None else f"  silhouette {each.silhouette:.2f}")
+            + ("" if each.silhouette is None else f", silhouette {each.silhouette:.2f}")
             for each in drawn
         ],
         padding=3,
@@ -898,7 +921,8 @@ def _over_time(of: OverTime) -> Drawing:
 
 
 def _from(begins: str) -> str:
-    return f"in span {begins}" if begins.isdecimal() else f"from {begins}"
+    # A date, the hour and the minute: nobody asks for seconds.
+    return f"in span {begins}" if begins.isdecimal() else f"from {begins[:16]}"
 
 
 def _days(begins: Sequence[str]) -> list[str]:
@@ -939,7 +963,11 @@ def _unit_square(x: str, y: str, under: int = 0) -> "tuple[Figure, Axes]":
 
 
 def _percents(axis: object) -> None:
-    axis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")  # type: ignore[attr-defined]
+    def told(share: float, _: int) -> str:
+        # An axis goes on where words need the room.
+        return f"{100 * share:.3g} %" if share < 1.001 else ""
+
+    axis.set_major_formatter(told)  # type: ignore[attr-defined]
 
 
 def _legend(figure: "Figure", of: Sequence[tuple[str, float]]) -> None:
@@ -1001,15 +1029,16 @@ def _whiskers(axes: "Axes", of: Sequence[Bin]) -> None:
     )
 
 
-def _beside_a_level(axes: "Axes", level: float, text: str, end: float = 0.01) -> None:
+def _beside_a_level(axes: "Axes", level: float, text: str, *, right: bool = False) -> None:
     """Name a horizontal line, above it or below where there is more room."""
     low, high = axes.get_ylim()
     above = level < low + 0.85 * (high - low)
     axes.annotate(
         text,
-        (end, level),
-        (3, 3 if above else -3),
+        (axes.get_xlim()[int(right)], level),
+        (-3 if right else 3, 3 if above else -3),
         textcoords="offset points",
+        ha="right" if right else "left",
         va="bottom" if above else "top",
         fontsize=_SMALL,
         color=FAINT,
