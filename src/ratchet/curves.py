@@ -624,18 +624,22 @@ def _of_the_likeliest(y: np.ndarray, predicted: Predictions, judge: Judge) -> Re
 
 def _reliability(chance: np.ndarray, happened: np.ndarray, judge: Judge) -> tuple[Bin, ...]:
     codes = metrics.calibration_bins(chance)
+    places = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    effects = [_effect(happened[here], judge.clusters, here) for here in places]
+    # A bin in which all or nothing happened doesn't show how rows depend on each other.
+    usual = float(np.median([each for each in effects if each is not None] or [1.0]))
     found = []
-    for code in np.unique(codes):
-        here = codes == code
-        clusters = None if judge.clusters is None else judge.clusters[here]
-        low, high = _wilson(happened[here], clusters, judge.confidence)
+    for here, effect in zip(places, effects, strict=True):
+        share = float(happened[here].mean())
+        rows = len(here) / (usual if effect is None else effect)
+        low, high = _wilson(share, rows, judge.confidence)
         found.append(
             Bin(
-                rows=int(here.sum()),
+                rows=len(here),
                 low=float(chance[here].min()),
                 high=float(chance[here].max()),
                 value=float(chance[here].mean()),
-                score=float(happened[here].mean()),
+                score=share,
                 score_low=low,
                 score_high=high,
             )
@@ -643,19 +647,25 @@ def _reliability(chance: np.ndarray, happened: np.ndarray, judge: Judge) -> tupl
     return tuple(found)
 
 
-def _wilson(
-    happened: np.ndarray, clusters: np.ndarray | None, confidence: float
-) -> tuple[float, float]:
-    """Give the interval of a frequency; rows that depend on each other count as fewer."""
+def _effect(happened: np.ndarray, clusters: np.ndarray | None, here: np.ndarray) -> float | None:
+    """Tell how many rows that depend on each other are worth one that doesn't, 1 at least.
+
+    None where all or nothing happened, or all rows are of one cluster.
+    """
+    if clusters is None:
+        return 1.0
+    share = float(happened.mean())
+    sums = np.bincount(np.unique(clusters[here], return_inverse=True)[1], happened - share)
+    alone = share * (1 - share) * len(happened)
+    if alone == 0 or len(sums) < 2:
+        return None
+    return max(1.0, len(sums) / (len(sums) - 1) * float((sums**2).sum()) / alone)
+
+
+def _wilson(share: float, n: float, confidence: float) -> tuple[float, float]:
+    """Give the interval of a frequency among n independent rows."""
     from scipy import stats
 
-    n, share = float(len(happened)), float(happened.mean())
-    alone = share * (1 - share) / n
-    if clusters is not None and alone > 0:
-        sums = np.bincount(np.unique(clusters, return_inverse=True)[1], happened - share)
-        if len(sums) > 1:
-            together = len(sums) / (len(sums) - 1) * float((sums**2).sum()) / n**2
-            n /= max(1.0, together / alone)
     z = float(stats.norm.ppf((1 + confidence) / 2))
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -250,7 +250,7 @@ def _learning_curves(members: Sequence[Member], metric: Metric) -> "Figure | Non
     drawn = [member for member in members if np.isfinite(member.curve).sum() > 1][:_MEMBERS]
     if not drawn:
         return None
-    below = 0.2 * len(drawn)
+    below = 0.17 * len(drawn)
     figure, axes = drawing.axes(3.6 + below, bottom=0.65 + below, width=drawing.NARROW)
     sign = -1.0 if metric.maximize else 1.0
     ends, starts = [], []

@@ -732,7 +732,7 @@ def _cloud(axes: "Axes", of: Cloud, wide: tuple[float, float], tall: tuple[float
     if of.rows:
         most = max(of.rows)
         density = [min(_DENSITIES - 1, _step(count, most)) for count in of.rows]
-        for step in range(_DENSITIES):
+        for step in sorted(set(density)):
             here = [place for place, each in enumerate(density) if each == step]
             drawing.squares(
                 axes,

@@ -1,7 +1,8 @@
 """Tables that ``dvc plots`` draws: the report's curves, as dvc.yaml names their files and columns.
 
 All files are there whatever the problem, since dvc.yaml names them all. One
-that has nothing to say holds its heading only, of which DVC makes no plot.
+that has nothing to say holds its heading only, of which DVC makes no plot and
+no complaint.
 """
 
 import csv
@@ -9,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
+import pandas as pd
+
 from ratchet import files
 from ratchet.curves import Binary, Confusion, Multiclass, Performance, Regression
+from ratchet.problem import ProblemType
 
 FOLDER = "plots"
 """Folder of the files, in the report's."""
@@ -22,15 +26,12 @@ COLUMNS = {
     "confusion": ("actual", "predicted"),
     "gain": ("looked_at", "found"),
     "thresholds": ("threshold", "precision", "recall", "score"),
-    "residuals": ("predicted", "residual", "rows"),
+    "residuals": ("actual", "predicted", "residual"),
     "errors_by_size": ("actual", "mean_absolute_error", "rows"),
     "over_time": ("span", "score", "rows", "begins"),
-    "clusters": ("row", "cluster", "x", "y"),
+    "clusters": ("x", "y", "cluster"),
 }
 """Stem of each file, and its columns."""
-
-CLUSTERS = Path(FOLDER) / "clusters.csv"
-"""The one that evaluate fills, report or not: hashes of rows, their clusters and places."""
 
 # DVC counts rows: of more than these, a confusion matrix has as many in the same proportions.
 _PAIRS = 10_000
@@ -38,22 +39,34 @@ _PAIRS = 10_000
 _Lines = Iterator[Sequence[object]]
 
 
-def write(folder: Path, part: Performance | None) -> None:
+def write(
+    folder: Path, problem: ProblemType, sample: pd.DataFrame, part: Performance | None
+) -> None:
     """Write all files.
 
     Parameters
     ----------
     folder : Path
         Where to; made when it isn't there.
+    problem : ProblemType
+        What was asked.
+    sample : pd.DataFrame
+        Some test rows: their ``actual`` and ``predicted`` values, or the
+        ``cluster`` and the place, ``x`` and ``y``, of each.
     part : Performance, optional
-        What they show; None leaves all of them without a row.
+        The curves; None, where no report is wanted, leaves them without a row.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, head in COLUMNS.items():
         text = StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(head)
-        if part is not None:
+        if name == "residuals" and problem is ProblemType.REGRESSION:
+            errors = (sample["actual"] - sample["predicted"]).round(4)
+            lines.writerows(zip(sample["actual"], sample["predicted"], errors, strict=True))
+        elif name == "clusters" and problem is ProblemType.CLUSTERING:
+            lines.writerows(zip(sample["x"], sample["y"], sample["cluster"], strict=True))
+        elif part is not None:
             lines.writerows(_lines(name, part))
         files.write_text(folder / f"{name}.csv", text.getvalue())
 
@@ -70,8 +83,8 @@ def _lines(name: str, part: Performance) -> _Lines:
             yield from _of_two(name, answers)
         case Multiclass() as answers:
             yield from _of_several(name, answers)
-        case Regression() as answers:
-            yield from _of_quantities(name, answers)
+        case Regression() as answers if name == "errors_by_size":
+            yield from ((each.value, each.score, each.rows) for each in answers.by_actual)
 
 
 def _of_two(name: str, answers: Binary) -> _Lines:
@@ -98,17 +111,6 @@ def _of_several(name: str, answers: Multiclass) -> _Lines:
         yield from ((each.value, each.score, each.rows) for each in answers.reliability.bins)
     elif name == "confusion":
         yield from _pairs(answers.confusion)
-
-
-def _of_quantities(name: str, answers: Regression) -> _Lines:
-    if name == "residuals":
-        cloud = answers.residuals
-        rows = cloud.rows or (1,) * len(cloud.x)
-        for x, y, count in zip(cloud.x, cloud.y, rows, strict=True):
-            # A cell is drawn at its middle.
-            yield x + cloud.width / 2, y + cloud.height / 2, count
-    elif name == "errors_by_size":
-        yield from ((each.value, each.score, each.rows) for each in answers.by_actual)
 
 
 def _pairs(of: Confusion) -> _Lines:

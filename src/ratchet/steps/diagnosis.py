@@ -18,8 +18,7 @@ from ratchet.steps import prepare
 from ratchet.steps.train import Leader
 
 FOLDER = "report"
-"""Folder in ``build/evaluate`` that holds the report, and what ``dvc plots`` draws; where none is
-wanted, only the latter's files without a row."""
+"""Folder in ``build/evaluate`` that holds the report, and what ``dvc plots`` draws."""
 
 
 @dataclass(frozen=True)

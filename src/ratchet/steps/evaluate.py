@@ -63,8 +63,7 @@ def run(project: Project) -> Evaluation:
         with files.whole_folder(project.evaluated) as folder:
             files.write_json(folder / "metrics.json", numbers)
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
-            pairs = drawn if schema.target else pd.DataFrame(columns=["actual", "predicted"])
-            pairs.to_csv(folder / "predictions.csv", index=False)
+            drawn.to_csv(folder / "predictions.csv", index=False)
             performance = None
             if project.settings.evaluate.report:
                 subject = Subject(
@@ -82,10 +81,9 @@ def run(project: Project) -> Evaluation:
                 facts = diagnosis.of(subject)
                 performance = facts.performance
                 facts.save(folder / diagnosis.FOLDER)
-            # Files without a row where no report is wanted: dvc.yaml names them.
-            plots.write(folder / diagnosis.FOLDER / plots.FOLDER, performance)
-            if schema.target is None:
-                drawn.to_csv(folder / diagnosis.FOLDER / plots.CLUSTERS, index=False)
+            plots.write(
+                folder / diagnosis.FOLDER / plots.FOLDER, schema.problem, drawn, performance
+            )
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
         now = int(1000 * time.time())
