@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import unescape
 from math import inf, log, nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ratchet import curves, drawing
 from ratchet.curves import (
@@ -129,10 +129,9 @@ def learning_curves(trained: Path) -> Drawing | None:
     if not path.exists():
         return None
     svg = path.read_text(encoding="utf-8")
-    best = "; ".join(unescape(found).replace(" at ", " at round ") for found in _ROUND.findall(svg))
-    return Drawing(
-        "learning_curves", "Learning curves", f"Best validation score of each member: {best}.", svg
-    )
+    best = [unescape(found).replace(" at ", " at round ") for found in _ROUND.findall(svg)]
+    told = f"Best validation score of each member: {'; '.join(best)}."
+    return Drawing("learning_curves", "Learning curves", told, svg)
 
 
 # Two classes
@@ -318,16 +317,16 @@ def _reliability(of: Reliability, what: str) -> Drawing:
 
 def _spread(of: Histogram, labels: tuple[str, str]) -> Drawing:
     figure, axes = _panel("probability", "share of the class's rows", height=3.7, top=0.65)
-    for place, (rows, color) in enumerate(zip(of.rows, (COLORS[1], COLORS[0]), strict=True)):
+    looks = (COLORS[1], "--"), (COLORS[0], "-")
+    for rows, (color, stroke) in zip(of.rows, looks, strict=True):
         shares = [count / max(1, sum(rows)) for count in rows]
         axes.stairs(shares, of.edges, color=color, fill=True, alpha=0.25)
-        axes.stairs(shares, of.edges, color=color, linewidth=1.5, linestyle=("--", "-")[place])
+        axes.stairs(shares, of.edges, color=color, linewidth=1.5, linestyle=stroke)
     _percents(axes.xaxis)
     _percents(axes.yaxis)
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
-    names = [short(label, 18) for label in labels]
-    _key(figure, [(name, color) for name, color in zip(names, (COLORS[1], COLORS[0]), strict=True)])
+    _key(figure, [(short(label, 18), *look) for label, look in zip(labels, looks, strict=True)])
     middle = " and ".join(
         f"{_number(median)} for class {label}"
         for label, median in zip(labels, of.medians, strict=True)
@@ -356,9 +355,13 @@ def _decided(of: Thresholds, positive: str) -> str:
 
 def _thresholds(of: Thresholds, positive: str) -> Drawing:
     figure, axes = _panel(f"threshold of class {short(positive, 20)}", "", height=3.9, top=0.65)
-    lines = [("precision", of.precision), ("recall", of.recall), (of.metric, of.score)]
-    for (_, heights), color, line in zip(lines, COLORS, ("-", "--", "-"), strict=False):
-        axes.plot(of.at, heights, color=color, linewidth=1.6, linestyle=line)
+    lines = (
+        ("precision", COLORS[0], "-", of.precision),
+        ("recall", COLORS[1], "--", of.recall),
+        (of.metric, COLORS[2], "-", of.score),
+    )
+    for _, color, stroke, heights in lines:
+        axes.plot(of.at, heights, color=color, linewidth=1.6, linestyle=stroke)
     lowest = min(0.0, *of.score)
     axes.axvline(of.used, color=INK, linewidth=1)
     axes.plot(of.used, of.score_used, "o", color=COLORS[2], markersize=6, zorder=4)
@@ -372,7 +375,7 @@ def _thresholds(of: Thresholds, positive: str) -> Drawing:
         fontsize=_SMALL,
     )
     axes.set_ylim(lowest, 1.02)
-    _key(figure, [(name, color) for (name, _), color in zip(lines, COLORS, strict=False)])
+    _key(figure, [(name, color, stroke) for name, color, stroke, _ in lines])
     better = (
         ""
         if of.best is None or of.score_best is None
@@ -988,14 +991,18 @@ def _legend(figure: "Figure", of: Sequence[tuple[str, float]]) -> None:
     )
 
 
-def _key(figure: "Figure", of: Sequence[tuple[str, str]]) -> None:
-    """Write names beside their colours in a line under the title."""
+def _key(figure: "Figure", of: Sequence[tuple[str, str, str]]) -> None:
+    """Write names beside their colours and strokes in a line under the title."""
+    from matplotlib.lines import Line2D
+
     wide, tall = figure.get_size_inches()
     left, up = 0.8, 1 - 0.5 / tall
-    for name, color in of:
-        figure.text(left / wide, up, "━", color=color, fontsize=10, va="center", weight="bold")
-        figure.text((left + 0.2) / wide, up, name, fontsize=_SMALL, va="center")
-        left += 0.4 + 0.075 * len(name)
+    for name, color, stroke in of:
+        ends = [left / wide, (left + 0.25) / wide]
+        look: Any = {"color": color, "linestyle": stroke, "linewidth": 1.8}
+        figure.add_artist(Line2D(ends, [up, up], **look))
+        figure.text((left + 0.32) / wide, up, name, fontsize=_SMALL, va="center")
+        left += 0.5 + 0.075 * len(name)
 
 
 def _say(axes: "Axes", text: str, *, right: bool, top: bool = False) -> None:
