@@ -19,6 +19,7 @@ from ratchet.errors import DataError, RatchetError, SettingsError
 from ratchet.metrics import Predictions
 from ratchet.problem import ProblemType
 from ratchet.project import Project
+from ratchet.report.facts import Facts
 from ratchet.schema import Schema
 from ratchet.settings import Data
 from ratchet.steps import evaluate, prepare, promote, restore, train
@@ -101,7 +102,8 @@ def journey(empty_store, tmp_path_factory):
         patch.setattr(cost, "_SECONDS", 0.01)
         for name, families in ways.items():
             path = folder / "project" / ("params.yaml" if families is None else f"{name}.yaml")
-            path.write_text(yaml.safe_dump(cluster_settings(train__families=families)))
+            chosen = {"train__families": families, "evaluate__report": name == "first"}
+            path.write_text(yaml.safe_dump(cluster_settings(**chosen)))
             project = Project.open(path)
             for step in (prepare, train, evaluate):
                 step.run(project)
@@ -198,6 +200,18 @@ def test_the_rows_of_the_plot_can_be_known_again(journey):
     # What is in one cluster is in one place of the picture.
     within = drawn.groupby("cluster")[["x", "y"]].std().max(axis=None)
     assert within < 0.5 * drawn[["x", "y"]].std().max()
+
+
+@pytest.mark.slow
+def test_the_report_has_the_clusters_with_their_sizes(journey):
+    found = Facts.load(journey.project.evaluated / "report").performance
+    numbers = journey.numbers()
+    assert len(found.answers.sizes) == numbers["test/clusters"]
+    assert found.answers.sizes[0].share == numbers["test/largest_cluster"]
+    whole = sum(each.rows * each.silhouette for each in found.answers.sizes) / found.rows
+    assert whole == pytest.approx(numbers["test/silhouette"])
+    drawn = pd.read_csv(journey.project.evaluated / "report" / "plots" / "clusters.csv")
+    assert len(drawn) == found.rows
 
 
 @pytest.mark.slow

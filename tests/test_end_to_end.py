@@ -122,6 +122,10 @@ def test_dvc_shows_the_metrics_and_plots_them(doors):
     html = (clone.root / "build" / "plots" / "index.html").read_text()
     assert "Search, best score so far" in html
     assert "Predicted against actual" in html
+    assert "Error by size of the actual value" in html
+    # Plots of other problems have no rows, and nothing is said about them.
+    assert "Confusion matrix" not in html
+    assert "failed to load" not in clone.run("dvc", "plots", "diff", "--out", "build/plots")
 
 
 def test_an_experiment_records_its_runs_and_its_metrics_differ(doors):

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import tiny_table
 
 from ratchet import tracking
 from ratchet.errors import StoreError
 from ratchet.metrics import Predictions
 from ratchet.project import Project
+from ratchet.report.facts import Facts
 from ratchet.schema import Schema
 from ratchet.steps import evaluate, prepare, promote, train
 from ratchet.steps.train import Leader
@@ -77,6 +79,57 @@ def test_evaluating_again_gives_the_same_bytes(project):
     before = (project.evaluated / "metrics.json").read_bytes()
     evaluate.run(project)
     assert (project.evaluated / "metrics.json").read_bytes() == before
+
+
+def test_the_report_of_quantities_has_the_numbers_of_the_scores(project):
+    evaluate.run(Project.open(project.params_file, ["evaluate.report=true"]))
+    found = Facts.load(project.evaluated / "report").performance
+    rows = prepare.read_part(project, "test")
+    assert found.rows == len(rows)
+    assert found.answers.mae == pytest.approx(numbers(project)["test/mae"], rel=1e-12)
+    assert found.over_time is None
+    drawn = pd.read_csv(project.evaluated / "report" / "plots" / "residuals.csv")
+    assert (drawn["actual"] - drawn["predicted"]).abs().mean() == pytest.approx(
+        found.answers.mae, abs=1e-3
+    )
+
+
+def test_the_report_of_two_classes_has_the_numbers_of_the_scores(tiny):
+    project = Project.open(
+        tiny(
+            tiny_table(400),
+            data__target="dear",
+            data__drop=["price"],
+            split__method="time",
+            split__column="sold",
+            train__metric="f1",
+            train__families=["baseline", "logistic"],
+            evaluate__report=True,
+        )
+    )
+    prepare.run(project)
+    leader = train.run(project)
+    evaluate.run(project)
+    scores = numbers(project)
+    found = Facts.load(project.evaluated / "report").performance
+    answers = found.answers
+    assert answers.ranking.auc == scores["test/roc_auc"]
+    assert answers.ranking.average_precision == scores["test/average_precision"]
+    assert answers.reliability.error == scores["test/calibration_error"]
+    assert answers.reliability.brier == scores["test/brier"]
+    assert (answers.thresholds.metric, answers.thresholds.used) == ("f1", leader.threshold)
+    assert answers.thresholds.score_used == scores["test/f1"]
+    assert answers.thresholds.precision_used == scores["test/precision"]
+    assert sum(map(sum, answers.confusion.counts)) == found.rows
+    assert answers.confusion.right / found.rows == scores["test/accuracy"]
+    assert (found.over_time.column, found.over_time.metric) == ("sold", "f1")
+    assert sum(each.rows for each in found.over_time.spans) == found.rows
+    rows = prepare.read_part(project, "test")
+    assert found.over_time.spans[0].begins == str(rows["sold"].min().date())
+    roc = pd.read_csv(project.evaluated / "report" / "plots" / "roc.csv")
+    assert np.trapezoid(roc["true_positive_rate"], roc["false_positive_rate"]) == pytest.approx(
+        scores["test/roc_auc"], abs=1e-4
+    )
 
 
 def contents(folder):

@@ -16,7 +16,7 @@ FLOORS = (
     {"features", "profile", "project", "splits", "table", "taxi"},
     {"backends", "ensemble", "gates", "leakage"},
     {"advice", "evaluation", "figures", "likeness", "model", "searched"},
-    {"behaviour", "cost", "rivals", "search", "slices"},
+    {"behaviour", "cost", "curves", "rivals", "search", "slices"},
     {"bench", "course", "journal", "progress", "tradeoff"},
     {"datastore", "model_trainer", "report", "trainer"},
     {"dvc_source", "scratch"},

@@ -353,8 +353,8 @@ def _learning_curves(members: Sequence[Member], metric: Metric) -> "Figure | Non
     drawn = [member for member in members if np.isfinite(member.curve).sum() > 1][:_MEMBERS]
     if not drawn:
         return None
-    longest = max(len(drawing.short(member.name)) for member in drawn)
-    figure, axes = drawing.axes(right=0.7 + drawing.CHARACTER * (longest + 15))
+    below = 0.17 * len(drawn)
+    figure, axes = drawing.axes(3.6 + below, bottom=0.65 + below, width=drawing.NARROW)
     sign = -1.0 if metric.maximize else 1.0
     ends, starts = [], []
     for place, member in enumerate(drawn):
@@ -386,7 +386,7 @@ def _learning_curves(members: Sequence[Member], metric: Metric) -> "Figure | Non
     _scored(axes.yaxis, axes.set_ylim, low, high, metric)
     axes.set_xlabel("round")
     drawing.titled(figure, "learning curves, the best round marked")
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=8)
+    figure.legend(loc="lower center", frameon=False, fontsize=8.5, labelspacing=0.3)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from ratchet.metrics.base import Metric, Predictions, Scorer, score
 from ratchet.metrics.catalogue import default, for_problem, named
+from ratchet.metrics.probabilities import calibration_bins
 from ratchet.metrics.stopping import best_threshold, stopping_loss
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Predictions",
     "Scorer",
     "best_threshold",
+    "calibration_bins",
     "default",
     "for_problem",
     "named",

@@ -60,10 +60,32 @@ def _top_calibration_rows(y: np.ndarray, predictions: Predictions) -> np.ndarray
     return _gaps_in_bins(probabilities.max(axis=1), probabilities.argmax(axis=1) == y)
 
 
-def _gaps_in_bins(chance: np.ndarray, happened: np.ndarray) -> np.ndarray:
+def calibration_bins(chance: np.ndarray) -> np.ndarray:
+    """Deal rows to the bins in which ``calibration_error`` looks at them.
+
+    Parameters
+    ----------
+    chance : np.ndarray of shape (n,)
+        Probability that each row was given.
+
+    Returns
+    -------
+    np.ndarray of shape (n,)
+        Codes 0 to 9. Bins hold equally many rows but for equal probabilities,
+        which are never parted, so that some bins may hold none.
+
+    Examples
+    --------
+    >>> calibration_bins(np.array([0.1, 0.1, 0.8, 0.9]))
+    array([0, 0, 6, 9])
+    """
     inner = np.linspace(0, 1, _CALIBRATION_BINS + 1)[1:-1]
-    bins = np.searchsorted(np.quantile(chance, inner), chance)
+    return np.searchsorted(np.quantile(chance, inner), chance)
+
+
+def _gaps_in_bins(chance: np.ndarray, happened: np.ndarray) -> np.ndarray:
     gaps = chance - happened
+    bins = calibration_bins(chance)
     return np.where(bins[:, None] == np.arange(_CALIBRATION_BINS), gaps[:, None], 0)
 
 

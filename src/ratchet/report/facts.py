@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from ratchet import files
+from ratchet.curves import Performance
 from ratchet.errors import RatchetError
 from ratchet.report.data import Data
 from ratchet.report.verdict import Won
@@ -33,6 +34,8 @@ class Facts:
     """What their scores cost."""
     search: Search | None = None
     """What the search has cost and brought."""
+    performance: Performance | None = None
+    """How good its answers are, in curves."""
 
     def save(self, folder: Path) -> None:
         """Write them to the report's folder."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ratchet import files
 from ratchet.drawing import Drawing
-from ratchet.report import data, made, pieces, scores, searched, tradeoff, verdict
+from ratchet.report import data, made, performance, pieces, scores, searched, tradeoff, verdict
 from ratchet.report.facts import Facts
 from ratchet.report.made import Made
 from ratchet.report.pieces import Block, Section
@@ -132,6 +132,9 @@ def _sections(
     rival = verdict.against(decided.rival if decided else None)
     yield Section("Gates", verdict.gates(decided))
     yield Section("Scores", (*_of(facts.scores, scores.blocks), *rival))
+    yield Section(
+        "How good it is", _of(facts.performance, lambda each: performance.blocks(each, trained))
+    )
     yield Section("The search", _of(facts.search, lambda each: searched.blocks(each, pictures)))
     yield Section("The trade-off", _of(facts.trade_off, tradeoff.blocks))
     yield Section("The data", _of(facts.data, data.blocks), folded=True)

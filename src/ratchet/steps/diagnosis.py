@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, profile, searched, table
+from ratchet import clusters as clustering
+from ratchet import curves, evaluation, profile, searched, table
+from ratchet.curves import Performance
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Metric, Predictions
 from ratchet.profile import ColumnProfile
@@ -15,6 +17,7 @@ from ratchet.report.data import Data
 from ratchet.report.facts import Facts
 from ratchet.report.verdict import Won
 from ratchet.schema import Kind, Schema
+from ratchet.settings import SplitMethod
 from ratchet.steps import contenders, prepare
 from ratchet.steps.train import Leader
 
@@ -67,6 +70,7 @@ def of(subject: Subject) -> Facts:
         won=_won(subject),
         data=_data(subject),
         scores=scores,
+        performance=_performance(subject),
         trade_off=contenders.weighed(subject, field, scores),
         search=searched.of(
             trials,
@@ -105,3 +109,39 @@ def _target(schema: Schema, rows: pd.DataFrame) -> ColumnProfile | None:
         return None
     kind = Kind.CATEGORY if schema.problem.is_classification else Kind.NUMBER
     return profile.column(rows[schema.target], kind)
+
+
+def _performance(subject: Subject) -> Performance:
+    choices, schema, rows = subject.project.settings, subject.schema, subject.rows
+    codes = rows[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in rows else None
+    judge = curves.Judge(
+        problem=schema.problem,
+        metric=subject.metric,
+        confidence=choices.evaluate.confidence,
+        seed=choices.seed,
+        threshold=subject.leader.threshold,
+        clusters=codes,
+    )
+    y, predicted = subject.y, subject.predicted
+    answers: curves.Answers
+    if schema.target is None:
+        answers = curves.of_clusters(y, clustering.axes(y), predicted.values, judge)
+    elif schema.problem.is_classification:
+        answers = curves.of_classes(y, predicted, schema.classes, judge)
+    else:
+        answers = curves.of_quantities(y, predicted.values, schema.target, judge)
+    over_time = None
+    if schema.target is not None and choices.split.method is SplitMethod.TIME:
+        over_time = _over_time(subject, codes, judge)
+    return Performance(schema.problem, len(rows), judge.confidence, answers, over_time)
+
+
+def _over_time(
+    subject: Subject, codes: np.ndarray | None, judge: curves.Judge
+) -> curves.OverTime | None:
+    column = subject.project.settings.split.column
+    if column is None or codes is None:
+        return None
+    # It is in the prepared rows where it is a feature; the codes tell the order of time anyway.
+    times = subject.rows[column] if column in subject.schema.of_kind(Kind.DATETIME) else None
+    return curves.over_time(subject.y, subject.predicted, codes, times, column, judge)

@@ -11,6 +11,7 @@ from ratchet import evaluation, files, metrics, model, runfile, tracking
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
 from ratchet.project import Project
+from ratchet.report import plots
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.steps import diagnosis, models, origin, prepare, reports, restore
@@ -63,7 +64,7 @@ def run(project: Project) -> Evaluation:
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
             report = folder / reports.FOLDER
-            report.mkdir()
+            performance = None
             if project.settings.evaluate.report:
                 subject = Subject(
                     project=project,
@@ -79,8 +80,10 @@ def run(project: Project) -> Evaluation:
                     scores=leads,
                 )
                 found = diagnosis.of(subject)
+                performance = found.performance
                 numbers |= found.scores.flat() if found.scores else {}
                 reports.evaluated(project, leader, found, report, evaluation=run_id)
+            plots.write(report / plots.FOLDER, schema.problem, drawn, performance)
             files.write_json(folder / "metrics.json", numbers)
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
@@ -203,7 +206,7 @@ def clusters(rows: pd.DataFrame) -> np.ndarray | None:
 def _sample(
     schema: Schema, y: np.ndarray, predicted: Predictions, scored: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """Draw rows for the plot of predicted against actual, which needs no more.
+    """Draw rows for the plot of predicted against actual, or of clusters, which needs no more.
 
     Clusters have no actual value: their rows come with their hash, by which they
     are known again, and with their places on the two axes along which rows differ most.
