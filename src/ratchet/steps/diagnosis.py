@@ -113,14 +113,13 @@ def _target(schema: Schema, rows: pd.DataFrame) -> ColumnProfile | None:
 
 def _performance(subject: Subject) -> Performance:
     choices, schema, rows = subject.project.settings, subject.schema, subject.rows
-    codes = rows[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in rows else None
     judge = curves.Judge(
         problem=schema.problem,
         metric=subject.metric,
         confidence=choices.evaluate.confidence,
         seed=choices.seed,
         threshold=subject.leader.threshold,
-        clusters=codes,
+        clusters=subject.clusters,
     )
     y, predicted = subject.y, subject.predicted
     answers: curves.Answers
@@ -132,14 +131,12 @@ def _performance(subject: Subject) -> Performance:
         answers = curves.of_quantities(y, predicted.values, schema.target, judge)
     over_time = None
     if schema.target is not None and choices.split.method is SplitMethod.TIME:
-        over_time = _over_time(subject, codes, judge)
+        over_time = _over_time(subject, judge)
     return Performance(schema.problem, len(rows), judge.confidence, answers, over_time)
 
 
-def _over_time(
-    subject: Subject, codes: np.ndarray | None, judge: curves.Judge
-) -> curves.OverTime | None:
-    column = subject.project.settings.split.column
+def _over_time(subject: Subject, judge: curves.Judge) -> curves.OverTime | None:
+    column, codes = subject.project.settings.split.column, subject.clusters
     if column is None or codes is None:
         return None
     # It is in the prepared rows where it is a feature; the codes tell the order of time anyway.
