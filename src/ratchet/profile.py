@@ -91,7 +91,7 @@ def _told(known: pd.Series, kind: Kind) -> str:
         return f"{lengths.min():,} to {lengths.max():,} characters"
     if kind is Kind.NUMBER:
         low, middle, high = (float(each) for each in np.quantile(known.astype(float), (0, 0.5, 1)))
-        return f"{low:,.6g} to {high:,.6g}, median {middle:,.6g}"
+        return f"{_number(low)} to {_number(high)}, median {_number(middle)}"
     if kind is Kind.DATETIME:
         first, last = (f"{at:%Y-%m-%d %H:%M}" for at in (known.min(), known.max()))
         return f"{first.removesuffix(' 00:00')} to {last.removesuffix(' 00:00')}"
@@ -99,6 +99,15 @@ def _told(known: pd.Series, kind: Kind) -> str:
     named = [f"{_short(label)} {100 * share:.0f} %" for label, share in shares[:_LABELS].items()]
     more = len(shares) - len(named)
     return ", ".join(named) + (f", {more:,} more" if more else "")
+
+
+def _number(value: float) -> str:
+    """Write a number in full where it is whole.
+
+    >>> _number(1484705.0), _number(0.0027385078), _number(4e20)
+    ('1,484,705', '0.0027385', '4e+20')
+    """
+    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:,.5g}"
 
 
 def _short(label: object) -> str:

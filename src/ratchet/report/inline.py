@@ -35,16 +35,33 @@ def svg(drawing: Drawing, prefix: str, caption: str) -> Markup:
     ValueError
         If it is no SVG file of matplotlib's.
     """
-    head = _HEAD.search(drawing.svg)
-    box = _BOX.search(head.group()) if head else None
-    if head is None or box is None:
-        raise ValueError(f"the drawing {drawing.name!r} is no SVG file with a viewBox")
-    width = _PIXELS * float(box.group(1).split()[2])
+    head, box = _opened(drawing)
     inside = _NAMES.sub(rf"\g<1>{prefix}", _OUTSIDE.sub("", drawing.svg[head.end() :]))
     told = f'aria-labelledby="{caption}"' if caption else f'aria-label="{escape(drawing.told)}"'
     # Spaces and breaks between elements are half of such a file.
     inside = re.sub(r">\s+<", "><", inside)
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-        f' viewBox="{box.group(1)}" style="--width: {width:.0f}px" role="img" {told}>{inside}'
+        f' viewBox="{box}" role="img" {told}>{inside}'
     )
+
+
+def width(drawing: Drawing) -> int:
+    """Give the width that a drawing was made for, in pixels.
+
+    Raises
+    ------
+    ValueError
+        If it is no SVG file of matplotlib's.
+    """
+    _, box = _opened(drawing)
+    return round(_PIXELS * float(box.split()[2]))
+
+
+def _opened(drawing: Drawing) -> tuple[re.Match[str], str]:
+    """Find the tag that opens the picture, and the box that it is drawn in."""
+    head = _HEAD.search(drawing.svg)
+    box = _BOX.search(head.group()) if head else None
+    if head is None or box is None:
+        raise ValueError(f"the drawing {drawing.name!r} is no SVG file with a viewBox")
+    return head, box.group(1)

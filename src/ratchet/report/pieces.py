@@ -142,6 +142,7 @@ def rendered(template: str, **given: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["md"] = escaped
+    environment.filters["width"] = inline.width
     numbers = count(1)
     # A number each: drawings of one page would share the ids that matplotlib gives to all.
     environment.filters["inline"] = lambda drawing, caption: inline.svg(
