@@ -64,6 +64,8 @@ def style() -> Iterator[None]:
 
     settings: dict[Any, Any] = {
         "svg.fonttype": "none",
+        # Names of columns are text, whatever dollars they hold.
+        "text.parse_math": False,
         "svg.hashsalt": "ratchet",
         "font.sans-serif": ["DejaVu Sans", "system-ui", "sans-serif"],
         "text.color": INK,

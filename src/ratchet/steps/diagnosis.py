@@ -10,7 +10,7 @@ from ratchet.metrics import Metric, Predictions
 from ratchet.project import Project
 from ratchet.report.facts import Facts
 from ratchet.schema import Schema
-from ratchet.steps import prepare
+from ratchet.steps import prepare, reasons
 from ratchet.steps.train import Leader
 
 FOLDER = "report"
@@ -49,4 +49,11 @@ class Subject:
 
 def of(subject: Subject) -> Facts:
     """Look at a leader from every side that the report has."""
-    return Facts(leader=subject.leader.name)
+    found = reasons.of(subject)
+    return Facts(
+        leader=subject.leader.name,
+        importance=found.importance,
+        dependence=found.dependence,
+        explanation=found.explanation,
+        weaknesses=found.weaknesses,
+    )
