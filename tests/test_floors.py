@@ -33,6 +33,7 @@ ONLY_IN = {
     "catboost": {"backends"},
     "lightgbm": {"backends"},
     "xgboost": {"backends"},
+    "shap": {"explanation"},
     "matplotlib": {"drawing", "figures", "report"},
     "typer": {"cli"},
 }

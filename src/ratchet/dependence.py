@@ -160,12 +160,7 @@ def _grid(values: pd.Series, column: Column) -> list[_Value]:
     n = len(values)
     counts = present.value_counts()
     if column.kind in (Kind.NUMBER, Kind.DATETIME):
-        ordered = present.sort_values(ignore_index=True)
-        tried = list(counts.index)
-        if len(counts) > POINTS:
-            # Quantiles that are values of the column: 2.5 rooms are nobody's.
-            places = np.linspace(*_ENDS, POINTS) * (len(ordered) - 1)
-            tried = list(ordered.iloc[places.round().astype(int)].unique())
+        tried = _quantiles(present, counts) if len(counts) > POINTS else list(counts.index)
         grid = [
             _Value(each, wording.value(each, column.kind), _position(each), counts.get(each, 0) / n)
             for each in sorted(tried)
@@ -179,6 +174,23 @@ def _grid(values: pd.Series, column: Column) -> list[_Value]:
         ]
     gaps = n - len(present)
     return [*grid, _Value(None, wording.MISSING, None, gaps / n)] if gaps else grid
+
+
+def _quantiles(present: pd.Series, counts: pd.Series) -> list[Any]:
+    """Choose values of a column that are there: 2.5 rooms are nobody's."""
+    ordered = present.sort_values(ignore_index=True)
+    tried = list(_at(ordered, *_ENDS, POINTS).unique())
+    if len(tried) < POINTS // 2:
+        # A value that most rows have hides the others.
+        low, high = min(tried), max(tried)
+        rest = pd.Series(counts.index).sort_values(ignore_index=True)
+        tried += list(_at(rest[(rest >= low) & (rest <= high)], 0.0, 1.0, POINTS // 2))
+    return list(dict.fromkeys(tried))
+
+
+def _at(ordered: pd.Series, first: float, last: float, n: int) -> pd.Series:
+    places = np.linspace(first, last, n) * (len(ordered) - 1)
+    return ordered.iloc[places.round().astype(int)]
 
 
 def _panel(
@@ -195,14 +207,13 @@ def _panel(
     asked[column.name] = given.iloc[np.repeat(np.arange(len(grid)), n)].reset_index(drop=True)
     said = answers(model, asked, schema, probabilities=True)
     curves = [
-        Curve(name, _points(each.reshape(len(grid), n), grid))
+        Curve(name, _points(each.reshape(len(grid), n), grid, probability=bool(name)))
         for name, each in _followed(said, schema, rows)
     ]
     ticks: tuple[float, ...] = ()
     if grid[0].at is not None:
         present = values.dropna()
-        places = np.linspace(0, 1, min(_TICKS, len(present))) * (len(present) - 1)
-        chosen = present.sort_values().iloc[places.round().astype(int)]
+        chosen = _at(present.sort_values(), 0.0, 1.0, min(_TICKS, len(present)))
         low, high = grid[0].at, max(each.at for each in grid if each.at is not None)
         ticks = tuple(at for at in map(_position, chosen) if low <= at <= high)
     return Panel(column.name, str(column.kind), tuple(curves), ticks)
@@ -222,11 +233,13 @@ def _followed(said: Any, schema: Schema, rows: pd.DataFrame) -> list[tuple[str, 
     return [(str(schema.classes[code]), table[:, code]) for code in sorted(frequent)]
 
 
-def _points(said: np.ndarray, grid: Sequence[_Value]) -> tuple[Point, ...]:
+def _points(said: np.ndarray, grid: Sequence[_Value], *, probability: bool) -> tuple[Point, ...]:
     """Average answers of shape (values, rows), with the band of the rows' own curves."""
     means = said.mean(axis=1)
     level = said - said.mean(axis=0) + means.mean()
     low, high = np.quantile(level, BAND, axis=1)
+    if probability:
+        low, high = low.clip(0, 1), high.clip(0, 1)
     return tuple(
         Point(
             each.label,

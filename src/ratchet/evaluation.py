@@ -346,8 +346,10 @@ def contrasts(
     bounds = _together(worse_by, drawn.reshape(len(sides), -1), few, confidence)
     sign = -1 if metric.maximize else 1
     return tuple(
-        Contrast(*(sign * each for each in both), gap, gap - width, gap + width)
-        for both, gap, width in zip(found.tolist(), worse_by.tolist(), bounds.tolist(), strict=True)
+        Contrast(sign * here, sign * others, gap, gap - width, gap + width)
+        for (here, others), gap, width in zip(
+            found.tolist(), worse_by.tolist(), bounds.tolist(), strict=True
+        )
     )
 
 

@@ -255,7 +255,8 @@ class _Board:
             )
             evaluations = _PERMUTATIONS * (2 * len(self.parts) + 1)
             found = explainer(rows, max_evals=evaluations, silent=True)
-        values = np.asarray(found.values, dtype=np.float64)
+        # Of one answer SHAP leaves the last axis out.
+        values = np.asarray(found.values, dtype=np.float64).reshape(len(rows), len(self.parts), -1)
         base = np.asarray(found.base_values, dtype=np.float64)
         return values, base.reshape(len(rows), -1)[0]
 

@@ -277,7 +277,8 @@ class _Bench:
             if self.score is not None
         ]
         if times == 1:
-            return Loss(*(_number(each) for each in repeats[:1]), None, None, tuple(repeats))
+            known = [each for each in repeats if isfinite(each)]
+            return Loss(known[0] if known else None, None, None, tuple(known))
         n = len(y)
         found = evaluation.paired_difference(
             self.metric,

@@ -9,7 +9,7 @@ Chung, Y., Kraska, T., Polyzotis, N., Tae, K. H. and Whang, S. E. (2019). Slice
 Finder: Automated Data Slicing for Model Validation. ICDE 35.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite
@@ -17,7 +17,7 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, slices, wording
+from ratchet import evaluation, metrics, slices, wording
 from ratchet.evaluation import Contrast
 from ratchet.metrics import Metric, Predictions, Sums
 from ratchet.problem import ProblemType
@@ -50,8 +50,8 @@ _RESAMPLES = 400
 # The same for a score that is no sum over rows.
 _MAX_ROWS_ANEW = 4_000
 _RESAMPLES_ANEW = 200
-# Slices that share so much of their rows are the same one under two names.
-_SAME = 0.95
+# Share of its rows by which a slice lies in another one.
+_WITHIN = 0.9
 # A part of a slice is told beside it where it loses so many times as much.
 _WORTH_TELLING = 1.25
 # Labels of a column that are crossed with those of another one, the most frequent ones.
@@ -125,7 +125,10 @@ class Weaknesses:
     n_small: int
     """Slices that had, or left, too few rows."""
     n_unknown: int
-    """Slices without an interval: their score is not always defined."""
+    """Slices without an interval: they have too few clusters, or their score is not always
+    defined."""
+    clustered: bool
+    """Whether rows stand or fall together, in groups or in blocks of time."""
     n_sure: int
     """Slices on which the model is surely worse."""
     confidence: float
@@ -183,8 +186,8 @@ def measure(
     by = [name for name in important if _can_be_cut(name, schema)]
     by, crossed = by[: MAX_COLUMNS if quick else MAX_COLUMNS // 4], by[: PAIRED if quick else 0]
     single = slices.parts(part, schema, Slices(columns=tuple(by), quantiles=QUANTILES))
-    cut = [_Cut((each.column,), (each.label,), each.places) for each in single]
-    cut += _crossed(single, crossed)
+    cut = [_Cut((each.column,), (each.label,), each.places, len(part)) for each in single]
+    cut += _crossed(single, crossed, len(part))
     large = [each for each in cut if MIN_ROWS <= len(each.places) <= len(part) - MIN_ROWS]
     found = evaluation.contrasts(
         metric,
@@ -201,6 +204,11 @@ def measure(
         for each, contrast in zip(large, found, strict=True)
         if isfinite(contrast.low)
     ]
+
+    def loss(places: np.ndarray) -> float:
+        score = metrics.score(metric, truth[places], answers.only(places))
+        return metric.loss(score)
+
     known.sort(key=lambda pair: (-pair[1].low, -pair[1].worse_by))
     return Weaknesses(
         metric=metric.name,
@@ -212,11 +220,13 @@ def measure(
         n_slices=len(large),
         n_small=len(cut) - len(large),
         n_unknown=len(large) - len(known),
+        clustered=clusters is not None,
         n_sure=sum(contrast.low > 0 for _, contrast in known),
         confidence=confidence,
         crossed=tuple(crossed) if len(crossed) > 1 else (),
         slices=tuple(
-            _told(each, contrast, truth, answers, schema) for each, contrast in _different(known)
+            _told(each, contrast, truth, answers, schema)
+            for each, contrast in _different(known, loss)
         ),
         rows=_worst(schema, rows, y, said, important),
     )
@@ -229,23 +239,19 @@ class _Cut:
     names: tuple[str, ...]
     labels: tuple[str, ...]
     places: np.ndarray
+    n_all: int
 
     def within(self, other: "_Cut") -> bool:
-        """Tell whether all that the other one says is said here, too."""
-        ours = set(zip(self.names, self.labels, strict=True))
-        return set(zip(other.names, other.labels, strict=True)) < ours
-
-    def like(self, other: "_Cut") -> bool:
-        """Tell whether two slices are the same rows but for a few."""
-        both = len(np.intersect1d(self.places, other.places, assume_unique=True))
-        return both >= _SAME * (len(self.places) + len(other.places) - both)
+        """Tell whether all rows but a few are another slice's, too."""
+        both = np.intersect1d(self.places, other.places, assume_unique=True)
+        return len(both) >= _WITHIN * len(self.places)
 
 
 def _can_be_cut(name: str, schema: Schema) -> bool:
     return any(each.name == name and each.kind is not Kind.TEXT for each in schema.columns)
 
 
-def _crossed(single: Sequence[Part], names: Sequence[str]) -> list[_Cut]:
+def _crossed(single: Sequence[Part], names: Sequence[str], n_all: int) -> list[_Cut]:
     """Cross the slices of columns with those of each other one."""
     frequent = {
         name: sorted(
@@ -259,6 +265,7 @@ def _crossed(single: Sequence[Part], names: Sequence[str]) -> list[_Cut]:
             (one.column, other.column),
             (one.label, other.label),
             np.intersect1d(one.places, other.places, assume_unique=True),
+            n_all,
         )
         for a, b in combinations(names, 2)
         for one in frequent[a]
@@ -266,20 +273,40 @@ def _crossed(single: Sequence[Part], names: Sequence[str]) -> list[_Cut]:
     ]
 
 
-def _different(known: Sequence[tuple[_Cut, Contrast]]) -> list[tuple[_Cut, Contrast]]:
-    """Take the worst slices, but none that only says again what another one has said."""
+def _different(
+    known: Sequence[tuple[_Cut, Contrast]], loss: Callable[[np.ndarray], float]
+) -> list[tuple[_Cut, Contrast]]:
+    """Take the worst slices, but none that only says again what others have said.
+
+    Those that are surely worse come first, and of them those by one column.
+    A slice that lies in another one must lose more than it by far; any other
+    must be worse by rows of its own, too.
+    """
     kept: list[tuple[_Cut, Contrast]] = []
-    for cut, contrast in known:
+    told = np.array([], dtype=np.int64)
+    ranked = sorted(
+        # Of what may be chance, slices by one column are enough.
+        (
+            (cut, contrast)
+            for cut, contrast in known
+            if contrast.low > 0 or (contrast.worse_by > 0 and len(cut.names) == 1)
+        ),
+        key=lambda pair: (pair[1].low <= 0, len(pair[0].names)),
+    )
+    for cut, contrast in ranked:
         if len(kept) == SHOWN:
             break
-        again = (
-            cut.like(other)
-            or (cut.within(other) and contrast.worse_by < _WORTH_TELLING * said.worse_by)
-            for other, said in kept
-        )
-        if not any(again):
+        around = [said.worse_by for other, said in kept if cut.within(other)]
+        if around:
+            new = contrast.worse_by > _WORTH_TELLING * max(around)
+        else:
+            own = np.setdiff1d(cut.places, told)
+            others = np.setdiff1d(np.arange(cut.n_all), cut.places)
+            new = len(own) >= MIN_ROWS and loss(own) > loss(others)
+        if new:
             kept.append((cut, contrast))
-    return kept
+            told = np.union1d(told, cut.places)
+    return sorted(kept, key=lambda pair: -pair[1].low)
 
 
 def _told(cut: _Cut, contrast: Contrast, y: np.ndarray, said: Predictions, schema: Schema) -> Slice:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from ratchet import drawing
 from ratchet.drawing import COLORS, FAINT, INK, PAPER, Drawing
+from ratchet.evaluation import MIN_BLOCKS
 from ratchet.gates import decimals, shown
 from ratchet.problem import ProblemType
 from ratchet.report.pieces import NOTHING, Block, Cell, Row, Table, counted, headings
 from ratchet.weaknesses import MIN_ROWS, QUANTILES, BadRow, Slice, Weaknesses
 
-_LABEL = 40
+# Characters of a line beside the picture.
+_LABEL = 34
 
 
 def blocks(found: Weaknesses) -> tuple[Block, ...]:
@@ -44,12 +46,18 @@ def _how(found: Weaknesses) -> str:
     if found.n_small:
         told += f" {found.n_small:,} had, or left, fewer rows."
     if found.n_unknown:
-        told += f" {found.n_unknown:,} had no interval: {found.metric} is not always defined there."
+        few = f"they hold, or leave, fewer than {MIN_BLOCKS} groups or times, or "
+        told += (
+            f" {found.n_unknown:,} had no interval: {few if found.clustered else ''}{found.metric}"
+            " is not always defined there."
+        )
     return told
 
 
 def _finding(found: Weaknesses) -> list[str]:
     if not found.slices:
+        if found.n_slices > found.n_unknown:
+            return ["On none of them is the leader worse than elsewhere."]
         return ["No slice has enough rows to say where the leader is worse."]
     if not found.n_sure:
         return [
@@ -65,7 +73,7 @@ def _finding(found: Weaknesses) -> list[str]:
     ]
     listed = sum(each.sure for each in found.slices)
     if found.n_sure > listed:
-        lines.append("Slices that only say again what a worse one says are not listed.")
+        lines.append("Slices that are worse only by rows of those listed are left out.")
     return lines
 
 
@@ -89,26 +97,37 @@ def _slice(each: Slice, *, with_bias: bool) -> Row:
 
 
 def _strips(found: Weaknesses) -> Drawing:
-    names = [drawing.short(f"{_named(each)} ({each.n_rows:,})", _LABEL) for each in found.slices]
+    names = [_label(each) for each in found.slices]
+    longest = max(len(line) for name in names for line in name.split("\n"))
     with drawing.style():
         figure, axes = drawing.axes(
-            height=1.1 + 0.32 * len(names), left=0.35 + drawing.CHARACTER * max(map(len, names))
+            height=1.1 + 0.4 * len(names), left=0.35 + drawing.CHARACTER * longest
         )
         for at, each in enumerate(found.slices):
             color = COLORS[1] if each.sure else FAINT
             axes.plot([each.low, each.high], [at, at], color=color, linewidth=2)
             axes.plot([each.worse_by], [at], "o", color=color, markersize=6, markeredgecolor=PAPER)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(range(len(names)), names, fontsize=9)
+        axes.set_yticks(range(len(names)), names, fontsize=8.5)
+        axes.tick_params(axis="x", labelsize=8.5)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-        axes.get_xaxis().get_major_locator().set_params(nbins=7)
+        axes.locator_params(axis="x", nbins=7)
         axes.set_xlabel(f"{found.metric} worse than on all other rows by", fontsize=9)
         drawing.titled(figure, "where the leader is worse; surely so where coloured")
         svg = drawing.finished(figure)
     told = "; ".join(_strip_told(each) for each in found.slices[:5])
     return Drawing("slices", "Where the leader is worse than elsewhere", f"{told}.", svg)
+
+
+def _label(each: Slice) -> str:
+    """Name a slice beside the picture, a line for each column."""
+    lines = [
+        drawing.short(f"{name} = {label}", _LABEL)
+        for name, label in zip(each.names, each.labels, strict=True)
+    ]
+    return "\n".join([*lines[:-1], f"{lines[-1]} ({each.n_rows:,})"])
 
 
 def _strip_told(each: Slice) -> str:

@@ -76,7 +76,7 @@ def _importance(found: Importance) -> Block:
         for column in shown_columns
     )
     return Block(
-        "Columns, by what the score loses without them",
+        "Columns, by how much worse the leader is without them",
         tuple(lines),
         Table(head, rows, more),
         (_bars(found, shown_columns[:_BARS], places),),
@@ -92,9 +92,9 @@ def _how(found: Importance) -> list[str]:
             " 1 is as by chance."
         ]
     lines = [
-        f"Each column was shuffled {REPEATS} times among {rows}: what {found.metric} loses by it."
-        f" Intervals hold for each column by itself at {100 * found.confidence:g} %, over rows and"
-        " shuffles."
+        f"Each column was shuffled {REPEATS} times among {rows}: how much worse {found.metric} gets"
+        f" by it. Intervals hold for each column by itself at {100 * found.confidence:g} %, over"
+        " rows and shuffles."
     ]
     if found.seen:
         lines.append(
@@ -111,8 +111,10 @@ def _finding(found: Importance, places: int) -> list[str]:
     if best is None or not best.valid.value or best.valid.value <= 0:
         return ["No column matters on the validation rows: the leader's answers do not need them."]
     if found.of_clusters:
-        return [f"{best.name} matters most: without it {_loss(best.valid, places)} is lost."]
-    lines = [f"{best.name} matters most: without it {found.metric} loses {_plain(best, places)}."]
+        return [f"{best.name} matters most: without it they differ by {_plain(best, places)}."]
+    lines = [
+        f"{best.name} matters most: without it {found.metric} is worse by {_plain(best, places)}."
+    ]
     unsure = [column.name for column in found.columns if column.test and not column.test.sure]
     by_heart = [
         column.name
@@ -121,8 +123,8 @@ def _finding(found: Importance, places: int) -> list[str]:
     ]
     if found.seen and by_heart:
         lines.append(
-            f"On validation rows only, not surely on test rows, {_listed(by_heart)}"
-            f" {'matters' if len(by_heart) == 1 else 'matter'}: this may be learned by heart."
+            f"{_listed(by_heart)} {'matters' if len(by_heart) == 1 else 'matter'} surely on the"
+            " validation rows, but not surely on the test rows."
         )
     idle = [name for name in unsure if name not in by_heart]
     if idle:
@@ -153,7 +155,8 @@ def _bars(found: Importance, columns: Sequence[ColumnLoss], places: int) -> Draw
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-        axes.get_xaxis().get_major_locator().set_params(nbins=7)
+        axes.locator_params(axis="x", nbins=7)
+        axes.tick_params(axis="x", labelsize=8.5)
         axes.set_xlabel(_axis(found), fontsize=9)
         axes.legend(
             loc="upper center",
@@ -170,12 +173,12 @@ def _bars(found: Importance, columns: Sequence[ColumnLoss], places: int) -> Draw
         + (f", on test rows {_loss(column.test, places)}" if column.test else "")
         for column in columns[:_NAMED]
     )
-    return Drawing("importance", "What the score loses without each column", f"{told}.", svg)
+    return Drawing("importance", "How much worse the score is without each column", f"{told}.", svg)
 
 
 def _axis(found: Importance) -> str:
-    what = "disagreement with the clusters" if found.of_clusters else f"loss of {found.metric}"
-    return f"{what} when the column is shuffled"
+    what = "clusters that differ" if found.of_clusters else f"{found.metric} worse by"
+    return f"{what}, when the column is shuffled"
 
 
 def _lane(axes: "Axes", at: int, column: ColumnLoss, *, first: bool) -> None:
@@ -229,7 +232,8 @@ def _dependence(found: Dependence) -> Block:
     rows = tuple(
         Row(
             (
-                Cell(panel.name if not several else f"{panel.name}: {curve.of}"),
+                Cell(panel.name),
+                *([Cell(curve.of)] if several else []),
                 Cell(shown(low.mean, places), "number"),
                 Cell(low.label),
                 Cell(shown(high.mean, places), "number"),
@@ -240,7 +244,8 @@ def _dependence(found: Dependence) -> Block:
         for curve in panel.curves
         for low, high in [_ends(curve)]
     )
-    head = headings(("column", "lowest", "at", "highest", "at"), (1, 3))
+    heads = ("column", *(["class"] if several else []), "lowest", "at", "highest", "at")
+    head = headings(heads, (2, 4) if several else (1, 3))
     return Block(
         "How the answer depends on them", lines, Table(head, rows), (_panels(found, what),)
     )
@@ -252,8 +257,10 @@ def _panels(found: Dependence, what: str) -> Drawing:
     n_rows = -(-n // columns)
     places = _answer_places(found)
     with drawing.style():
-        figure = drawing.blank(0.75 + 2.55 * n_rows, left=0.8, right=0.2, bottom=0.95)
-        figure.subplots_adjust(hspace=0.62, wspace=0.1)
+        slanted = any(map(_slanted, found.panels))
+        height = 2.6 if slanted else 2.3
+        figure = drawing.blank(0.6 + height * n_rows, left=0.8, right=0.2, bottom=0.9)
+        figure.subplots_adjust(hspace=0.65 if slanted else 0.4, wspace=0.1)
         grid = figure.subplots(n_rows, columns, squeeze=False, sharey=True)
         for at, axes in enumerate(grid.flat):
             if at >= n:
@@ -266,7 +273,13 @@ def _panels(found: Dependence, what: str) -> Drawing:
                 axes.set_ylabel(drawing.short(what, 34), fontsize=8.5)
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
         if len(found.panels[0].curves) > 1:
-            grid.flat[0].legend(frameon=False, fontsize=8)
+            figure.legend(
+                *grid.flat[0].get_legend_handles_labels(),
+                loc="upper right",
+                ncols=len(found.panels[0].curves),
+                frameon=False,
+                fontsize=8.5,
+            )
         drawing.titled(figure, "the mean answer, where a column has one value in all rows")
         svg = drawing.finished(figure)
     told = "; ".join(_course(panel, places) for panel in found.panels)
@@ -327,12 +340,22 @@ def _dots(axes: "Axes", points: Sequence[Point], color: str, name: str, shift: f
     )
     axes.plot(at, [point.mean for point in points], "o", color=color, markersize=5, label=name)
     labels = [drawing.short(point.label, _TICK_LABEL) for point in points]
-    crowded = sum(map(len, labels)) > 30
     axes.set_xticks(range(len(points)), labels)
     axes.set_xlim(-0.6, len(points) - 0.4)
-    if crowded:
+    if _crowded(labels):
         for label in axes.get_xticklabels():
             label.set(rotation=35, ha="right", rotation_mode="anchor")
+
+
+def _slanted(panel: Panel) -> bool:
+    """Tell whether the labels of a panel need more room than they have beside each other."""
+    if panel.kind in (Kind.NUMBER, Kind.DATETIME):
+        return False
+    return _crowded([drawing.short(each.label, _TICK_LABEL) for each in panel.curves[0].points])
+
+
+def _crowded(labels: Sequence[str]) -> bool:
+    return sum(map(len, labels)) + 2 * len(labels) > 54
 
 
 def _rug(axes: "Axes", panel: Panel) -> None:
@@ -345,9 +368,10 @@ def _rug(axes: "Axes", panel: Panel) -> None:
         locator = AutoDateLocator(minticks=3, maxticks=6)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.get_offset_text().set_fontsize(8)
     else:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
-        axes.get_xaxis().get_major_locator().set_params(nbins=6)
+        axes.locator_params(axis="x", nbins=6)
 
 
 def _course(panel: Panel, places: int) -> str:
@@ -382,7 +406,7 @@ def _without() -> Block:
         "Reasons for single answers",
         (
             "What each column adds to the answer about a row is told where the extra explain is"
-            " installed: `pip install 'ratchet[explain]'`, then evaluate again.",
+            ' installed: pip install "ratchet[explain]", then evaluate again.',
         ),
     )
 
@@ -405,8 +429,8 @@ def _explanation(found: Explanation) -> Block:
 
 def _reasons(row: Reasons) -> Row:
     places = decimals([row.answer, row.base])
-    told = ", ".join(
-        f"{share.name}{f' = {share.value}' if share.value else ''}"
+    told = "; ".join(
+        f"{share.name}{f' = {share.value}' if share.value else ''}:"
         f" {'+' if share.by > 0 else ''}{shown(share.by, places)}"
         for share in row.shares[:_SHARES]
     )
@@ -457,6 +481,7 @@ def _swarm(players: Sequence[Player], of: str) -> Drawing:
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        axes.tick_params(axis="x", labelsize=8.5)
         axes.set_xlabel(drawing.short(f"added to the answer ({of})", 70), fontsize=9)
         axes.legend(
             loc="upper center",
