@@ -72,7 +72,13 @@ def test_groups_are_chains_of_close_ties_in_the_order_of_the_columns():
     rng = random()
     a = rng.normal(size=400)
     of = schema(
-        ProblemType.REGRESSION, alone=NUMBER, a=NUMBER, b=NUMBER, town=LABEL, c=NUMBER, note=Kind.TEXT
+        ProblemType.REGRESSION,
+        alone=NUMBER,
+        a=NUMBER,
+        b=NUMBER,
+        town=LABEL,
+        c=NUMBER,
+        note=Kind.TEXT,
     )
     rows = pd.DataFrame(
         {

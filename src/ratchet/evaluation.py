@@ -29,7 +29,7 @@ import pandas as pd
 from scipy import stats
 
 from ratchet.errors import DataError
-from ratchet.metrics import Metric, Predictions, Scorer, score
+from ratchet.metrics import Metric, Predictions, Scorer, Sums, score
 from ratchet.problem import ProblemType
 
 # The half width of an interval then carries 0.7 % of noise, a sixth of what 1000 resamples add.
@@ -294,8 +294,8 @@ def contrasts(
     """Compare the score on parts of the rows with that on the others, all parts at once.
 
     The intervals hold together with the given confidence, however the parts
-    overlap: each is as many standard errors wide to either side as the
-    largest deviation over all parts has in that share of the resamples.
+    overlap: each reaches as many standard errors to either side as the
+    largest deviation over all parts does in that share of the resamples.
     Resamples are common to all parts, so that this knows how the parts hang
     together, where Bonferroni's correction takes the worst case.
 
@@ -332,23 +332,31 @@ def contrasts(
     for Multiple Hypothesis Testing. Journal of the American Statistical
     Association 100 (the largest studentised deviation).
     """
+    if not len(parts):
+        return ()
     units = _Units.of(len(y), clusters, seed, most=MAX_COMMON_UNITS)
-    weights = np.concatenate(list(units.draws(resamples)))
+    # Of each unit in turn, since parts take some of them; sums need no whole numbers, which would
+    # be made to fractions for each part anew.
+    dtype = np.float64 if isinstance(metric.prepare, Sums) else np.int64
+    weights = np.concatenate(list(units.draws(resamples))).T.astype(dtype, order="C")
     sides = []
     for places in parts:
         inside = np.zeros(len(y), dtype=bool)
         inside[places] = True
         sides.append([_Side.of(metric, y, predictions, rows, units) for rows in (inside, ~inside)])
-    found = np.array([[side.loss for side in both] for both in sides]).reshape(-1, 2)
+    found = np.array([[side.loss for side in both] for both in sides])
     worse_by = found[:, 0] - found[:, 1]
     drawn = np.array([here.losses(weights) - others.losses(weights) for here, others in sides])
     few = np.array([min(side.units for side in both) for both in sides])
-    bounds = _together(worse_by, drawn.reshape(len(sides), -1), few, confidence)
+    whole = _Side.of(metric, y, predictions, np.ones(len(y), dtype=bool), units)
+    share = np.array([len(places) for places in parts]) / len(y)
+    usual = np.nanstd(whole.losses(weights)) / np.sqrt(share * (1 - share))
+    lows, highs = _together(worse_by, drawn, usual, few, confidence)
     sign = -1 if metric.maximize else 1
     return tuple(
-        Contrast(sign * here, sign * others, gap, gap - width, gap + width)
-        for (here, others), gap, width in zip(
-            found.tolist(), worse_by.tolist(), bounds.tolist(), strict=True
+        Contrast(sign * here, sign * others, *ends)
+        for (here, others), *ends in zip(
+            found.tolist(), worse_by.tolist(), lows.tolist(), highs.tolist(), strict=True
         )
     )
 
@@ -375,28 +383,37 @@ class _Side:
         return cls(value, len(columns), columns, metric.scorer(y[rows], ours, codes), sign)
 
     def losses(self, weights: np.ndarray) -> np.ndarray:
-        """Score resamples, given how often they drew each unit of all rows."""
-        return self.sign * self.scorer(weights[:, self.columns])
+        """Score resamples, given how often they drew each unit of all rows, shape (g, b)."""
+        return self.sign * self.scorer(weights[self.columns].T)
 
 
 def _together(
-    values: np.ndarray, drawn: np.ndarray, units: np.ndarray, confidence: float
-) -> np.ndarray:
-    """Give half the width of each of several intervals that hold together; NaN for none."""
-    undefined = np.isnan(drawn).mean(axis=1) if drawn.size else np.zeros(len(values))
+    values: np.ndarray,
+    drawn: np.ndarray,
+    usual: np.ndarray,
+    units: np.ndarray,
+    confidence: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the ends of several intervals that hold together; NaN for none.
+
+    Losses are skewed: a part that lacks large ones by chance seems better, and
+    better known, than it is. So an upper end is no nearer than the ``usual``
+    standard error of as many rows has it.
+    """
+    undefined = np.isnan(drawn).mean(axis=1)
     known = (undefined <= MAX_UNDEFINED) & (units >= MIN_BLOCKS) & np.isfinite(values)
-    widths = np.full(len(values), nan)
+    low, high = np.full((2, len(values)), nan)
     if not known.any():
-        return widths
-    errors = np.nanstd(drawn[known], axis=1)
-    safe = np.where(errors > 0, errors, np.inf)
-    farthest = np.nanmax(np.abs(drawn[known] - values[known, None]) / safe[:, None], axis=0)
-    times = np.quantile(farthest, confidence)
-    # As expanded percentiles do for one interval: few units have heavier tails.
-    n = units[known]
-    student = stats.t.ppf(stats.norm.cdf(times), n - 1) * np.sqrt(n / (n - 1))
-    widths[known] = student * errors
-    return widths
+        return low, high
+    own, n = np.nanstd(drawn[known], axis=1), units[known]
+    for end, sign, errors in ((low, -1, own), (high, 1, np.maximum(own, usual[known]))):
+        safe = np.where(errors > 0, errors, np.inf)[:, None]
+        farthest = np.nanmax(sign * (drawn[known] - values[known, None]) / safe, axis=0)
+        times = max(0.0, float(np.quantile(farthest, (1 + confidence) / 2)))
+        # As expanded percentiles do for one interval: few units have heavier tails.
+        student = stats.t.ppf(stats.norm.cdf(times), n - 1) * np.sqrt(n / (n - 1))
+        end[known] = values[known] + sign * student * errors
+    return low, high
 
 
 def time_blocks(times: pd.Series) -> np.ndarray:
