@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet import evaluation
+from ratchet.backends import blas
 from ratchet.errors import DataError
 from ratchet.evaluation import Score, evaluate, paired_difference, time_blocks
 from ratchet.metrics import Predictions, for_problem, named, score
@@ -315,3 +316,64 @@ def test_what_is_not_time_can_not_be_cut_into_blocks():
         "Column 'day' holds int64, not points in time, so it can't be cut into blocks of time."
         " Name a date or time column in split.column."
     )
+
+
+# Contrasts of parts of the rows
+
+RMSE = named("rmse", REGRESSION)
+
+
+def halves(n=800, seed=0, times=1.0):
+    random = np.random.default_rng(seed)
+    y = random.normal(50, 10, n)
+    errors = random.normal(size=n)
+    errors[: n // 2] *= times
+    parts = [np.arange(n // 2), np.arange(n // 2, n)]
+    return y, Predictions(y + errors), parts
+
+
+def test_a_part_and_the_others_are_each_other_s_mirror():
+    y, said, parts = halves(times=2)
+    one, other = evaluation.contrasts(RMSE, y, said, parts, seed=1)
+    assert (one.here, one.elsewhere) == (other.elsewhere, other.here)
+    assert one.worse_by == pytest.approx(-other.worse_by)
+    assert one.here == pytest.approx(score(RMSE, y[parts[0]], said.only(parts[0])))
+    assert one.low > 0 > other.high
+
+
+def test_a_larger_score_that_is_better_makes_a_part_no_worse():
+    y, said, parts = halves(times=2)
+    r2 = named("r2", REGRESSION)
+    one, other = evaluation.contrasts(r2, y, said, parts, seed=1)
+    assert one.here < one.elsewhere
+    assert one.worse_by == pytest.approx(one.elsewhere - one.here)
+    assert one.low > 0 > other.high
+
+
+@blas.ONE_THREAD
+def test_the_intervals_of_many_parts_hold_together():
+    wrong = 0
+    for seed in range(30):
+        y, said, _ = halves(seed=seed)
+        parts = [np.arange(start, start + 100) for start in range(0, 700, 20)]
+        found = evaluation.contrasts(RMSE, y, said, parts, seed=seed, confidence=0.9)
+        wrong += any(each.low > 0 or each.high < 0 for each in found)
+    assert wrong <= 0.1 * 30 + 2 * np.sqrt(0.09 * 30)
+
+
+def test_more_parts_make_each_interval_wider():
+    y, said, parts = halves()
+    many = [parts[0], *(np.arange(start, start + 60) for start in range(0, 700, 20))]
+    (alone,), (first, *_) = (
+        evaluation.contrasts(RMSE, y, said, each, seed=1) for each in (parts[:1], many)
+    )
+    assert first.high - first.low > 1.2 * (alone.high - alone.low)
+
+
+def test_a_part_of_few_clusters_has_no_interval():
+    y, said, parts = halves()
+    codes = np.arange(800) // 50
+    found = evaluation.contrasts(RMSE, y, said, parts, seed=1, clusters=codes)
+    assert all(np.isnan(each.low) and np.isnan(each.high) for each in found)
+    assert all(np.isfinite(each.worse_by) for each in found)
+    assert evaluation.contrasts(RMSE, y, said, [], seed=1) == ()

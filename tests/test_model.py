@@ -16,11 +16,13 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import VotingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
+import ratchet.model
 from ratchet.features import Preparation, as_features, preparation
 from ratchet.model import (
     ASSEMBLY_TYPES,
     Calibration,
     Part,
+    answers,
     as_predictions,
     assemble,
     combine,
@@ -101,11 +103,11 @@ def inside(stored):
 def test_answers_are_the_target_s_own_labels(classes):
     model, schema = build(classes)
     frame = rows(classes, seed=1)
-    answers = model.predict(as_features(frame, schema))
-    assert set(answers.tolist()) <= set(classes)
-    assert {type(answer) for answer in answers.tolist()} == {type(classes[0])}
+    said = model.predict(as_features(frame, schema))
+    assert set(said.tolist()) <= set(classes)
+    assert {type(answer) for answer in said.tolist()} == {type(classes[0])}
     assert model.classes_.tolist() == list(classes)
-    assert np.mean(answers == frame["y"]) > 0.6
+    assert np.mean(said == frame["y"]) > 0.6
 
 
 @every_label
@@ -328,3 +330,23 @@ def test_a_class_that_a_model_has_not_seen_has_no_probability():
     assert said.shape == (6, 3)
     assert (said[:, 1] == 0).all()
     np.testing.assert_allclose(said.sum(axis=1), 1)
+
+
+@every_label
+def test_many_answers_are_those_of_the_usual_question(classes, monkeypatch):
+    monkeypatch.setattr(ratchet.model, "ROWS_AT_ONCE", 7)
+    (model, schema), frame = build(classes), rows(classes)
+    usual = predict(model, frame, schema)
+    decided, likely = (answers(model, frame, schema, probabilities=each) for each in (False, True))
+    np.testing.assert_array_equal(decided.values, usual.values)
+    assert decided.probabilities is None
+    np.testing.assert_allclose(likely.probabilities, usual.probabilities)
+    np.testing.assert_array_equal(likely.values, usual.probabilities.argmax(axis=1))
+
+
+def test_many_answers_about_a_quantity_are_those_of_the_usual_question(monkeypatch):
+    monkeypatch.setattr(ratchet.model, "ROWS_AT_ONCE", 7)
+    (model, schema), frame = build(()), rows(())
+    found = answers(model, frame, schema, probabilities=True)
+    np.testing.assert_allclose(found.values, predict(model, frame, schema).values)
+    assert found.probabilities is None

@@ -71,6 +71,8 @@ def style() -> Iterator[None]:
 
     settings: dict[Any, Any] = {
         "svg.fonttype": "none",
+        # Names of columns are text, whatever dollars they hold.
+        "text.parse_math": False,
         "svg.hashsalt": "ratchet",
         # A name with two dollars in it is a name.
         "text.parse_math": False,

@@ -36,6 +36,10 @@ ASSEMBLY_TYPES = (
 """Classes in every saved model that skops does not know by itself."""
 
 
+ROWS_AT_ONCE = 20_000
+"""Rows that ``answers`` hands over in one call."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One fitted model of several that answer together."""
@@ -205,6 +209,45 @@ def predict(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
         return Predictions(codes, None)
     order = pd.Index(model.classes_).get_indexer(pd.Index(schema.classes))
     return Predictions(codes, np.asarray(model.predict_proba(features))[:, order])
+
+
+def answers(model: Any, frame: pd.DataFrame, schema: Schema, *, probabilities: bool) -> Predictions:
+    """Ask a model about many rows, one question each, where ``predict`` asks two.
+
+    Parameters
+    ----------
+    model : estimator
+        As for ``predict``.
+    frame : pd.DataFrame
+        Rows; many are asked about in several calls, which keeps memory small.
+    schema : Schema
+        The columns and the class labels.
+    probabilities : bool
+        Whether a classifier's probabilities are wanted rather than its decisions. Then ``values``
+        are the likeliest classes, whatever its threshold; one that has none gives decisions.
+    """
+    ask = _probable if probabilities and hasattr(model, "predict_proba") else _decided
+    parts = [
+        ask(model, frame.iloc[start : start + ROWS_AT_ONCE], schema)
+        for start in range(0, len(frame), ROWS_AT_ONCE)
+    ]
+    said = [each.probabilities for each in parts if each.probabilities is not None]
+    values = np.concatenate([each.values for each in parts])
+    return Predictions(values, np.concatenate(said) if said else None)
+
+
+def _decided(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
+    said = model.predict(as_features(frame, schema))
+    if not schema.problem.is_classification:
+        whole = not schema.problem.has_target
+        return Predictions(np.asarray(said, dtype=np.int64 if whole else np.float64), None)
+    return Predictions(pd.Index(schema.classes).get_indexer(pd.Index(said)), None)
+
+
+def _probable(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
+    order = pd.Index(model.classes_).get_indexer(pd.Index(schema.classes))
+    said = np.asarray(model.predict_proba(as_features(frame, schema)))[:, order]
+    return Predictions(said.argmax(axis=1), said)
 
 
 def raw_answer(estimator: Any, X: Any, n_classes: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, metrics, settings
+from ratchet import evaluation, metrics, settings, wording
 from ratchet.errors import SettingsError
 from ratchet.gates import SliceReport, SliceResult
 from ratchet.metrics import Metric, Predictions
@@ -233,7 +233,7 @@ def _between_quantiles(values: pd.Series, quantiles: int) -> Iterator[tuple[str,
 def _plain(end: Any) -> str:
     if isinstance(end, pd.Timestamp):
         return end.isoformat(sep=" ").removesuffix(" 00:00:00")
-    return f"{end:,.6g}"
+    return wording.number(float(end))
 
 
 def _label(value: object, kind: Kind, some_missing: bool) -> str:

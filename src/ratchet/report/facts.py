@@ -7,12 +7,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from ratchet import files
 from ratchet.curves import Performance
+from ratchet.dependence import Dependence
 from ratchet.errors import RatchetError
+from ratchet.explanation import Explanation
+from ratchet.importance import Importance
 from ratchet.report.data import Data
 from ratchet.report.verdict import Won
 from ratchet.rivals import Scores
 from ratchet.searched import Search
 from ratchet.tradeoff import TradeOff
+from ratchet.weaknesses import Weaknesses
 
 FILE = "facts.json"
 """File that keeps them, in the report's folder."""
@@ -36,6 +40,14 @@ class Facts:
     """What the search has cost and brought."""
     performance: Performance | None = None
     """How good its answers are, in curves."""
+    importance: Importance | None = None
+    """What the score loses without each column."""
+    dependence: Dependence | None = None
+    """How the answer depends on the columns that matter most; None for a clustering."""
+    explanation: Explanation | None = None
+    """Shares of the columns in single answers; None for a clustering, or without ``explain``."""
+    weaknesses: Weaknesses | None = None
+    """Slices and rows with which the leader has trouble; None for a clustering."""
 
     def save(self, folder: Path) -> None:
         """Write them to the report's folder."""

@@ -7,7 +7,18 @@ from typing import TypeVar
 
 from ratchet import files
 from ratchet.drawing import Drawing
-from ratchet.report import data, made, performance, pieces, scores, searched, tradeoff, verdict
+from ratchet.report import (
+    data,
+    failures,
+    made,
+    performance,
+    pieces,
+    reasons,
+    scores,
+    searched,
+    tradeoff,
+    verdict,
+)
 from ratchet.report.facts import Facts
 from ratchet.report.made import Made
 from ratchet.report.pieces import Block, Section
@@ -135,10 +146,18 @@ def _sections(
     yield Section(
         "How good it is", _of(facts.performance, lambda each: performance.blocks(each, trained))
     )
+    yield Section("What drives it", _reasons(facts))
+    yield Section("Where it fails", _of(facts.weaknesses, failures.blocks))
     yield Section("The search", _of(facts.search, lambda each: searched.blocks(each, pictures)))
     yield Section("The trade-off", _of(facts.trade_off, tradeoff.blocks))
     yield Section("The data", _of(facts.data, data.blocks), folded=True)
     yield Section("How it was made", made.blocks(run), folded=True)
+
+
+def _reasons(facts: Facts) -> tuple[Block, ...]:
+    if facts.importance is None:
+        return ()
+    return reasons.blocks(facts.importance, facts.dependence, facts.explanation)
 
 
 def _of(part: T | None, blocks: Callable[[T], tuple[Block, ...]]) -> tuple[Block, ...]:

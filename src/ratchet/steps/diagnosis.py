@@ -18,7 +18,7 @@ from ratchet.report.facts import Facts
 from ratchet.report.verdict import Won
 from ratchet.schema import Kind, Schema
 from ratchet.settings import SplitMethod
-from ratchet.steps import contenders, prepare
+from ratchet.steps import contenders, prepare, reasons
 from ratchet.steps.train import Leader
 
 
@@ -62,6 +62,7 @@ class Subject:
 def of(subject: Subject) -> Facts:
     """Look at a leader from every side that the report has."""
     project, leader = subject.project, subject.leader
+    found = reasons.of(subject)
     field = contenders.gather(subject)
     scores = contenders.compared(subject, field)
     trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
@@ -71,6 +72,10 @@ def of(subject: Subject) -> Facts:
         data=_data(subject),
         scores=scores,
         performance=_performance(subject),
+        importance=found.importance,
+        dependence=found.dependence,
+        explanation=found.explanation,
+        weaknesses=found.weaknesses,
         trade_off=contenders.weighed(subject, field, scores),
         search=searched.of(
             trials,
