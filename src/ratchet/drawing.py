@@ -74,8 +74,6 @@ def style() -> Iterator[None]:
         # Names of columns are text, whatever dollars they hold.
         "text.parse_math": False,
         "svg.hashsalt": "ratchet",
-        # A name with two dollars in it is a name.
-        "text.parse_math": False,
         "font.sans-serif": ["DejaVu Sans", "system-ui", "sans-serif"],
         "text.color": INK,
         "axes.edgecolor": INK,
