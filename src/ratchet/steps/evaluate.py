@@ -13,7 +13,7 @@ from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
-from ratchet.steps import diagnosis, models, origin, prepare, restore
+from ratchet.steps import diagnosis, models, notes, origin, prepare, restore
 from ratchet.steps.diagnosis import Subject
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
@@ -92,9 +92,10 @@ def run(project: Project) -> Evaluation:
                 Score("evaluate/seconds", seconds),
                 Tag(tracking.TEST_TAG, digest),
                 Tag(tracking.LEADER_TAG, leader.run_id),
+                notes.of_evaluate(project, leader, leads, base, uses),
             ],
         )
-        tracking.write(leader.run_id, [*scores, Tag(restore.EVALUATE_TAG, run_id)])
+        restore.tell_leader(project, leader, scores, run_id)
         main = leads.score(leader.metric)
         metric = metrics.named(leader.metric_reference, schema.problem)
         name = tracking.run_name([leader.name], metric, main.value, step="evaluate")
