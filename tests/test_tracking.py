@@ -918,7 +918,7 @@ def test_trials_are_children_that_lasted_as_long_as_the_trials_did(project, stor
     assert (first.info.status, second.info.status) == ("FINISHED", "FINISHED")
     assert first.info.run_name == "sklearn/linear · rmse 12.500"
     assert first.data.params == {
-        "trial": "4",
+        "trial": "5",
         "backend": "sklearn",
         "family": "linear",
         "alpha": "0.5",

@@ -762,7 +762,7 @@ def _trial_items(trial: TrialResult, metric: Metric) -> Iterator[Item]:
         **candidate.params,
         # What early stopping found: a chart over n_estimators shows what was fitted.
         **(trial.refit_params or {}),
-        "trial": trial.number,
+        "trial": trial.number + 1,
         "backend": candidate.backend,
         "family": candidate.family,
     }

@@ -95,7 +95,8 @@ def run(project: Project) -> Evaluation:
                 notes.of_evaluate(project, leader, leads, base, uses),
             ],
         )
-        restore.tell_leader(project, leader, scores, run_id)
+        note = notes.of_leader(project, leader, numbers)
+        tracking.write(leader.run_id, [*scores, Tag(restore.EVALUATE_TAG, run_id), note])
         main = leads.score(leader.metric)
         metric = metrics.named(leader.metric_reference, schema.problem)
         name = tracking.run_name([leader.name], metric, main.value, step="evaluate")

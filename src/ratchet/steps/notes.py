@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ratchet import lineage
+from ratchet import lineage, tracking
 from ratchet.evaluation import Evaluation
 from ratchet.gates import decimals, shown
 from ratchet.project import Project
@@ -67,32 +67,46 @@ def of_prepare(
 def of_train(project: Project, leader: "Leader") -> Tag:
     """Say what won, how good it is on the validation rows, and where the other trials are."""
     scores = [leader.score, leader.train_score, leader.baseline_score]
-    known = [each for each in scores if each is not None]
-    places = decimals(known)
+    places = decimals([each for each in scores if each is not None])
     folds = "a holdout" if leader.n_folds == 1 else f"{leader.n_folds} folds"
-    names = (f"validation, {folds}", "training", "validation, the baseline")
+    ours, seen, base = (None if each is None else shown(each, places) for each in scores)
+    than = f"; the baseline has {base} on the former" if base else ""
     kept = min(project.settings.tracking.trials, leader.n_trials - leader.n_failed)
     failed = f", {leader.n_failed:,} of which failed," if leader.n_failed else ""
     return _tag(
-        f"**{escaped(leader.name)}** came out of {counted(leader.n_trials, 'trial')}{failed}"
-        f" in {leader.seconds:.0f} s, and was fitted on {counted(leader.n_rows, 'row')}.",
-        _table(
-            ("rows", leader.metric),
-            [
-                (name, shown(score, places))
-                for name, score in zip(names, scores, strict=True)
-                if score is not None
-            ],
-        ),
-        _members(leader),
-        f"Every trial is a line of the artifact `trials.csv`, the best {kept} are runs below this"
-        " one, and `figures/` shows the search.",
+        f"**{escaped(leader.name)}** has {escaped(leader.metric)} {ours} on validation rows"
+        f" ({folds}) and {seen} on training rows{than}.",
         f"{_JUDGED}: not judged yet. Next: {_command(project, 'evaluate')}.",
+        f"It came out of {counted(leader.n_trials, 'trial')}{failed} in {leader.seconds:.0f} s,"
+        f" and was fitted on {counted(leader.n_rows, 'row')}. Every trial is a line of the artifact"
+        f" `trials.csv`, the best {kept} are runs below this one, and `figures/` shows the search.",
+        _members(leader),
     )
 
 
+def of_leader(project: Project, leader: "Leader", numbers: Mapping[str, float | None]) -> Tag:
+    """Put the test scores into what the run of a leader says of itself.
+
+    Parameters
+    ----------
+    project : Project
+        Whose leader it is.
+    leader : Leader
+        The leader, with the ids that it has in the store.
+    numbers : mapping of str to float or None
+        Content of ``metrics.json``.
+
+    Raises
+    ------
+    StoreError
+        If the store fails.
+    """
+    ours = tracking.origin_of(leader.run_id)
+    return with_test_scores(project, ours.tags.get(NOTE_TAG, "") if ours else "", leader, numbers)
+
+
 def with_test_scores(
-    project: Project, told: str, leader: "Leader", numbers: Mapping[str, float]
+    project: Project, told: str, leader: "Leader", numbers: Mapping[str, float | None]
 ) -> Tag:
     """Put the test scores into the description of a leader's run.
 
@@ -104,7 +118,7 @@ def with_test_scores(
         The description as it is; what a person has added to it stays.
     leader : Leader
         What train said of it.
-    numbers : mapping of str to float
+    numbers : mapping of str to float or None
         Content of ``metrics.json``.
     """
     key = f"test/{leader.metric}"
@@ -118,8 +132,8 @@ def with_test_scores(
     )
     if project.settings.evaluate.report:
         found += (
-            f" Why this model, and where it fails: {_command(project, 'report')}"
-            " with the id of this run."
+            " Why this model, and where it fails: `report/report.html` among the artifacts, or"
+            f" {_command(project, 'report')} with the id of this run."
         )
     found += f" Whether it becomes the champion: {_command(project, 'promote')}."
     before = re.compile(rf"^{re.escape(_JUDGED)}.*$", re.MULTILINE)
@@ -144,6 +158,11 @@ def of_evaluate(
     uses : int
         Other models that the test rows had judged before.
     """
+    main = leads.score(leader.metric)
+    places = decimals([main.value, base.score(leader.metric).value])
+    low, high, trivial = (
+        shown(each, places) for each in (main.low, main.high, base.score(leader.metric).value)
+    )
     rows = []
     for ours, theirs in zip(leads.scores, base.scores, strict=True):
         places = decimals([ours.value, theirs.value])
@@ -157,10 +176,11 @@ def of_evaluate(
         )
     before = f"{counted(uses, 'other model')} before" if uses else "no other model before"
     return _tag(
-        f"**{escaped(leader.name)}** on {counted(leads.n_rows, 'test row')}, which had judged"
-        f" {before}.",
+        f"**{escaped(leader.name)}** has {escaped(leader.metric)} {shown(main.value, places)}"
+        f" [{low}, {high}] on {counted(leads.n_rows, 'test row')}, the baseline {trivial}.",
         _table(("score", "leader", f"{100 * leads.confidence:g} % interval", "baseline"), rows),
-        f"What each gate would say: {_command(project, 'promote --dry-run')}."
+        f"These rows had judged {before}. What each gate would say:"
+        f" {_command(project, 'promote --dry-run')}."
         f" Next: {_command(project, 'promote')}.",
     )
 
@@ -224,7 +244,7 @@ def _code(text: object) -> str:
     return f"`{' '.join(str(text).split()).replace('`', chr(39))}`"
 
 
-def _number(numbers: Mapping[str, float], name: str) -> float:
+def _number(numbers: Mapping[str, float | None], name: str) -> float:
     """Give a number of ``metrics.json``, which says null for NaN."""
     found = numbers.get(name)
     return float("nan") if found is None else float(found)

@@ -5,7 +5,6 @@ and in CI too, and the store may be another one by then: a new database, or a
 team's server.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from ratchet import files, runfile, tracking
@@ -14,7 +13,7 @@ from ratchet.project import Project, tracking_uri
 from ratchet.runfile import RunFile
 from ratchet.steps import notes, prepare
 from ratchet.steps.train import PREPARE_TAG, Leader
-from ratchet.tracking import NOTE_TAG, Score, Tag
+from ratchet.tracking import Tag
 
 EVALUATE_TAG = "ratchet.evaluate_run"
 """Tag of a leader's run that names its last evaluation."""
@@ -110,32 +109,7 @@ def evaluation(project: Project, leader: Leader) -> None:
         return
     numbers = files.read_json(project.evaluated / "metrics.json", made_by="evaluate")
     scores = [score for score in kept.scores if score.name in numbers]
-    tell_leader(project, leader, scores, run_id)
-
-
-def tell_leader(project: Project, leader: Leader, scores: Sequence[Score], run_id: str) -> None:
-    """Write what an evaluation has found to the run of the leader.
-
-    Parameters
-    ----------
-    project : Project
-        Whose leader it is.
-    leader : Leader
-        The leader, with the ids that it has in the store.
-    scores : sequence of Score
-        Every number of the evaluation.
-    run_id : str
-        The run of the evaluation.
-
-    Raises
-    ------
-    StoreError
-        If the store fails.
-    """
-    ours = tracking.origin_of(leader.run_id)
-    told = ours.tags.get(NOTE_TAG, "") if ours else ""
-    numbers = {score.name: score.value for score in scores}
-    note = notes.with_test_scores(project, told, leader, numbers)
+    note = notes.of_leader(project, leader, numbers)
     tracking.write(leader.run_id, [*scores, Tag(EVALUATE_TAG, run_id), note])
 
 

@@ -272,7 +272,7 @@ def _write(
     files.write_json(folder / "leader.json", asdict(leader))
     table = trial_table(training.trials)
     table.to_parquet(folder / "trials.parquet", index=False)
-    _readable(table, training.metric).to_csv(folder / TRIALS_TABLE, index=False)
+    readable(table, training.metric).to_csv(folder / TRIALS_TABLE, index=False, float_format="%.7g")
     _best_so_far(training).to_csv(folder / "search.csv", index=False)
     seen = np.concatenate([rows[prepare.ROW] for rows in (train_rows, valid_rows)])
     np.save(folder / ROWS_FILE, np.unique(seen), allow_pickle=False)
@@ -411,7 +411,7 @@ def trial_table(trials: tuple[TrialResult, ...]) -> pd.DataFrame:
     ).astype({"threshold": "float64", "error": "str"})
 
 
-def _readable(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+def readable(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """Lay out the table of trials for a reader, under the names that runs of trials have."""
     shown = {
         "trial": table["number"] + 1,
