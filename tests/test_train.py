@@ -10,6 +10,7 @@ from debug_backend import on_shelf
 
 from ratchet import backends, metrics
 from ratchet.errors import InterruptionError, RatchetError, SettingsError
+from ratchet.gates import decimals, shown
 from ratchet.problem import ProblemType
 from ratchet.project import Project
 from ratchet.search import Candidate, TrialResult
@@ -70,9 +71,12 @@ def test_the_run_has_the_scores_and_the_leaders_hyperparameters(project, store):
 def test_the_run_says_what_won_and_evaluate_adds_the_test_scores(project, store):
     leader = Leader.load(project)
     said = store.get_run(leader.run_id).data.tags["mlflow.note.content"].split("\n\n")
-    assert said[0].startswith(f"**sklearn/ridge** has rmse {leader.score:.3f} on validation rows")
+    places = decimals([leader.score, leader.train_score, leader.baseline_score])
+    score = shown(leader.score, places)
+    assert said[0].startswith(f"**sklearn/ridge** has rmse {score} on validation rows")
     numbers = json.loads((project.evaluated / "metrics.json").read_text())
-    assert said[1].startswith(f"**On the test rows**: rmse {numbers['test/rmse']:.3f} [")
+    places = decimals([numbers["test/rmse"], numbers["baseline/test/rmse"]])
+    assert said[1].startswith(f"**On the test rows**: rmse {shown(numbers['test/rmse'], places)} [")
 
 
 def test_the_table_of_trials_for_readers_has_the_best_first_and_the_names_of_the_runs(
