@@ -13,6 +13,7 @@ from debug_backend import on_shelf
 from ratchet import metrics, tracking
 from ratchet.commands import pipeline, status
 from ratchet.errors import RatchetError, StoreError
+from ratchet.gates import shown
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.steps import prepare, promote
@@ -45,9 +46,13 @@ def test_the_steps_are_nested_runs_of_one(tiny, store):
         "promoted": 1.0,
     }
     assert main.data.tags["ratchet.leader_run"] == leader.run_id
-    assert main.data.tags["mlflow.note.content"] == decision.reason
-    name = f"pipeline · sklearn/ridge · rmse {test['test/rmse']:.4g}"
-    assert main.info.run_name == name
+    score = shown(test["test/rmse"], 3)
+    said = main.data.tags["mlflow.note.content"].split("\n\n")
+    assert said[0].startswith(
+        f"**sklearn/ridge**: rmse {leader.score:.3f} on validation rows, {score} ["
+    )
+    assert said[1] == f"**Promoted** as version 1 of `tiny`: {decision.reason}."
+    assert main.info.run_name == f"pipeline · sklearn/ridge · rmse {score}"
     ids = {found[step].data.tags["ratchet.pipeline"] for step in ("prepare", "train", "promote")}
     assert len(ids) == 1
 

@@ -116,7 +116,12 @@ def test_dvc_shows_the_metrics_and_plots_them(doors):
     clone = doors["dvc"]
     shown = json.loads(clone.run("dvc", "metrics", "show", "--json").replace("NaN", "null"))
     found = shown[""]["data"]["build/evaluate/metrics.json"]["data"]
-    assert found["test/rmse"] == numbers(clone)["test/rmse"]
+    assert found == numbers(clone)
+    for step in ("evaluate", "train"):
+        recorded = clone.last(step).data.metrics
+        assert {name: recorded[name] for name in found if found[name] is not None} == {
+            name: value for name, value in found.items() if value is not None
+        }
     page = clone.run("dvc", "plots", "show", "--out", "build/plots").strip()
     assert page.endswith("build/plots/index.html")
     html = (clone.root / "build" / "plots" / "index.html").read_text()
@@ -131,12 +136,21 @@ def test_dvc_shows_the_metrics_and_plots_them(doors):
 def test_an_experiment_records_its_runs_and_its_metrics_differ(doors):
     clone = doors["dvc"]
     before = {run.info.run_id for run in clone.runs()}
+    old = clone.last("evaluate").data.metrics
     printed = clone.run("dvc", "exp", "run", "-S", "evaluate.resamples=120")
     assert "> python src evaluate" in printed
     assert "> python src train" not in printed
     new = [run for run in clone.runs() if run.info.run_id not in before]
     assert [run.data.tags["ratchet.step"] for run in new] == ["evaluate"]
     assert new[0].data.params["evaluate.resamples"] == "120"
+    told = json.loads(clone.run("dvc", "metrics", "diff", "--json"))
+    differences = told["build/evaluate/metrics.json"]
+    assert "test/rmse_low" in differences
+    for name, each in differences.items():
+        assert each["old"] == old[name], name
+        assert each["new"] == new[0].data.metrics[name], name
+    told = json.loads(clone.run("dvc", "params", "diff", "--json"))
+    assert told["params.yaml"] == {"evaluate.resamples": {"old": 100, "new": 120}}
     changed = clone.run("dvc", "metrics", "diff", "--md")
     assert "test/rmse_low" in changed
     assert "test/rmse " not in changed, "the score itself is the same model's on the same rows"

@@ -47,6 +47,11 @@ def test_a_ledger_is_begun_once_and_found_again(experiment, ledger, store):
     assert Ledger.open(SETTINGS, experiment) == ledger == Ledger.find(SETTINGS)
     assert store.get_experiment(ledger.experiment_id).name == "tiny decisions"
     assert store.get_run(ledger.index).info.status == "FINISHED"
+    for tags in (
+        store.get_experiment(ledger.experiment_id).tags,
+        store.get_run(ledger.index).data.tags,
+    ):
+        assert "`python src history`" in tags["mlflow.note.content"]
 
 
 def test_there_is_no_ledger_before_any_decision(store):

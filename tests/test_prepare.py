@@ -79,7 +79,8 @@ def test_what_a_reader_ought_to_know_is_the_note_of_the_run(tiny, store, caplog)
     outcome = prepare.run(Project.open(tiny(table)))
     assert "'constant' is 1 in every row: left out." in outcome.notes
     run = store.get_run(outcome.run_id)
-    assert run.data.tags["mlflow.note.content"] == "\n".join(f"- {n}" for n in outcome.notes)
+    said = run.data.tags["mlflow.note.content"].split("\n\n")[1]
+    assert said == "\n".join(f"- {note}" for note in outcome.notes)
     assert {f"prepare: {note}" for note in outcome.notes} <= set(caplog.messages)
 
 

@@ -79,6 +79,21 @@ def test_the_version_says_where_it_comes_from_and_why_it_is_there(project, store
     assert version.description == f"sklearn/ridge: {decision.reason}"
 
 
+def test_the_registered_model_says_what_it_is_and_how_a_version_gets_to_serve(
+    project, better, store
+):
+    promote.run(project)
+    model = store.get_registered_model("tiny")
+    assert model.description.startswith(
+        "Predicts `price`, trained by the runs of the experiment *tiny*. The version that serves"
+        " has the alias `champion` and the stage `Production`; `models:/tiny@champion` loads it."
+    )
+    assert model.tags == {"ratchet.experiment": "tiny", "ratchet.target": "price"}
+    store.update_registered_model("tiny", "Ask Ada before you use it.")
+    assert promote.run(better).version == 2
+    assert store.get_registered_model("tiny").description == "Ask Ada before you use it."
+
+
 def test_the_decision_is_written_and_on_a_run_of_its_own(project, store, tmp_path):
     decision = promote.run(project)
     assert Decision.load(project) == decision
@@ -88,7 +103,9 @@ def test_the_decision_is_written_and_on_a_run_of_its_own(project, store, tmp_pat
     assert run.data.tags["ratchet.decision"] == "promote"
     assert run.data.tags["ratchet.decision_run"] == decision.decision_run
     assert run.data.tags["ratchet.reason"] == decision.reason
-    assert run.data.tags["mlflow.note.content"] == decision.reason
+    said = run.data.tags["mlflow.note.content"].split("\n\n")
+    assert said[0] == f"**Promoted** as version 1 of `tiny`: {decision.reason}."
+    assert said[1].count("| yes |") == len(decision.gates)
     for gate in decision.gates:
         assert run.data.tags[f"ratchet.gate.{gate.name}"] == f"passed: {gate.reason}"
     assert run.data.metrics["promoted"] == 1.0

@@ -343,6 +343,24 @@ def test_an_experiment_that_another_process_made_a_moment_ago_is_used(project, s
     assert store.get_run(run_id).info.experiment_id == experiment.experiment_id
 
 
+def test_an_experiment_says_what_it_holds_unless_somebody_has_said_it(project, store):
+    def told():
+        return store.get_experiment(tracking.experiment(project)).tags.get("mlflow.note.content")
+
+    ours = told()
+    assert ours.startswith("Models that predict `price`, by Ratchet from `params.yaml`.")
+    for said in ("Ask Ada before you delete anything.", ""):
+        store.set_experiment_tag(tracking.experiment(project), "mlflow.note.content", said)
+        assert told() == said
+
+
+def test_an_experiment_that_was_made_by_other_means_gets_a_description(project, store):
+    # As `mlflow run --experiment-name` makes it.
+    made = store.create_experiment("tiny")
+    assert tracking.experiment(project) == made
+    assert "*tiny decisions*" in store.get_experiment(made).tags["mlflow.note.content"]
+
+
 def test_an_experiment_that_can_not_be_made_is_told(project, monkeypatch):
     def dead(*_, **__):
         raise MlflowException("gone")
@@ -918,7 +936,7 @@ def test_trials_are_children_that_lasted_as_long_as_the_trials_did(project, stor
     assert (first.info.status, second.info.status) == ("FINISHED", "FINISHED")
     assert first.info.run_name == "sklearn/linear · rmse 12.500"
     assert first.data.params == {
-        "trial": "4",
+        "trial": "5",
         "backend": "sklearn",
         "family": "linear",
         "alpha": "0.5",

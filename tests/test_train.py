@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from debug_backend import on_shelf
 
-from ratchet import backends
+from ratchet import backends, metrics
 from ratchet.errors import InterruptionError, RatchetError, SettingsError
+from ratchet.gates import decimals, shown
 from ratchet.problem import ProblemType
 from ratchet.project import Project
 from ratchet.search import Candidate, TrialResult
@@ -64,7 +65,50 @@ def test_the_run_has_the_scores_and_the_leaders_hyperparameters(project, store):
     steps = [each.step for each in store.get_metric_history(leader.run_id, "search/best_rmse")]
     assert steps == [0, 1, 2]
     names = {each.path for each in store.list_artifacts(leader.run_id)}
-    assert {"trials.parquet", "leader.json", "lineage"} <= names
+    assert {"trials.parquet", "trials.csv", "leader.json", "lineage"} <= names
+
+
+def test_the_run_says_what_won_and_evaluate_adds_the_test_scores(project, store):
+    leader = Leader.load(project)
+    said = store.get_run(leader.run_id).data.tags["mlflow.note.content"].split("\n\n")
+    places = decimals([leader.score, leader.train_score, leader.baseline_score])
+    score = shown(leader.score, places)
+    assert said[0].startswith(f"**sklearn/ridge** has rmse {score} on validation rows")
+    numbers = json.loads((project.evaluated / "metrics.json").read_text())
+    places = decimals([numbers["test/rmse"], numbers["baseline/test/rmse"]])
+    assert said[1].startswith(f"**On the test rows**: rmse {shown(numbers['test/rmse'], places)} [")
+
+
+def test_the_table_of_trials_for_readers_has_the_best_first_and_the_names_of_the_runs(
+    project, store
+):
+    leader = Leader.load(project)
+    table = pd.read_csv(project.trained / "trials.csv")
+    assert list(table["trial"]) == list(
+        1 + np.argsort(pd.read_parquet(project.trained / "trials.parquet")["score"], kind="stable")
+    )
+    assert table["trial"][0] == leader.trial + 1
+    [best] = [
+        each.data
+        for each in children(store, leader.run_id)
+        if each.data.params.get("trial") == str(table["trial"][0])
+    ]
+    assert best.params["family"] == table["family"][0]
+    for name in ("valid/rmse", "train/rmse"):
+        assert table[name][0] == pytest.approx(best.metrics[name], rel=1e-5)
+
+
+def test_failed_trials_come_last_in_the_table_for_readers():
+    candidate = Candidate("debug", "debug", {})
+    trials = [
+        TrialResult(0, candidate, 0.2, 0.1, 1.0, 1.0),
+        TrialResult(1, candidate, float("inf"), 0.0, 1.0, 2.0, error="no"),
+        TrialResult(2, candidate, 0.9, 0.1, 1.0, 3.0),
+    ]
+    auc = metrics.named("roc_auc", ProblemType.BINARY)
+    table = train.readable(train.trial_table(tuple(trials)), auc)
+    assert list(table["trial"]) == [3, 1, 2]
+    assert list(table["error"].fillna("")) == ["", "", "no"]
 
 
 def test_the_run_names_the_rows_it_saw_and_the_run_that_prepared_them(project, store):
@@ -83,11 +127,11 @@ def test_every_trial_is_a_child_of_the_run(project, store):
         for each in children(store, leader.run_id)
         if each.data.tags["ratchet.step"] == "trial"
     }
-    assert set(found) == {0, 1, 2}
-    for number, each in found.items():
+    assert set(found) == {1, 2, 3}
+    for place, each in found.items():
         assert each.info.status == "FINISHED"
-        assert each.data.metrics["valid/rmse"] == trials["score"][number]
-        assert each.data.params["family"] == trials["family"][number]
+        assert each.data.metrics["valid/rmse"] == trials["score"][place - 1]
+        assert each.data.params["family"] == trials["family"][place - 1]
 
 
 def test_the_model_that_was_logged_is_the_one_that_was_saved(project):
@@ -114,7 +158,7 @@ def test_training_again_gives_the_same_leader_and_as_many_children_as_were_asked
     for name in ("name", "params", "score", "train_score", "trial", "baseline_score"):
         assert getattr(again, name) == getattr(before, name)
     [best] = children(store, again.run_id)
-    assert best.data.params["trial"] == str(again.trial)
+    assert best.data.params["trial"] == str(again.trial + 1)
 
 
 def test_failed_trials_are_counted_and_kept_with_their_reasons(project, store, monkeypatch):

@@ -42,6 +42,7 @@ from ratchet import hooked, sources
 from ratchet.dvc_source import DvcDatasetSource, uri_of
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.gates import decimals, shown
+from ratchet.lineage import place
 from ratchet.metrics import Metric
 from ratchet.project import Project, masked, tracking_uri
 from ratchet.schema import Kind, Schema
@@ -49,6 +50,8 @@ from ratchet.search import TrialResult
 
 PARENT_TAG = "mlflow.parentRunId"
 STEP_TAG = "ratchet.step"
+NOTE_TAG = "mlflow.note.content"
+"""Tag that the UI shows as the description of a run or an experiment, in Markdown."""
 TEST_TAG = "ratchet.test_rows"
 """Tag of an evaluation that names the test rows."""
 LEADER_TAG = "ratchet.leader_run"
@@ -789,7 +792,7 @@ def _trial_items(trial: TrialResult, metric: Metric) -> Iterator[Item]:
         **candidate.params,
         # What early stopping found: a chart over n_estimators shows what was fitted.
         **(trial.refit_params or {}),
-        "trial": trial.number,
+        "trial": trial.number + 1,
         "backend": candidate.backend,
         "family": candidate.family,
     }
@@ -874,15 +877,34 @@ def experiment(project: Project) -> str:
                 f" `mlflow experiments restore --experiment-id {found.experiment_id}`,"
                 " or name another in tracking.experiment."
             )
+        # Where somebody has emptied it the tag is there, and empty.
+        if NOTE_TAG not in found.tags:
+            client.set_experiment_tag(found.experiment_id, NOTE_TAG, _about(project))
         return str(found.experiment_id)
+    artifacts, tags = artifact_place(name), {NOTE_TAG: _about(project)}
     try:
-        return str(client.create_experiment(name, artifact_location=artifact_place(name)))
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=tags))
     except MlflowException as error:
         # Another process may have made it a moment ago.
         found = client.get_experiment_by_name(name)
         if found is None:
             raise error
         return str(found.experiment_id)
+
+
+def _about(project: Project) -> str:
+    """Say what an experiment holds, and how to find one's way in it."""
+    choices = project.settings
+    target = choices.data.target
+    told = f"predict `{target}`" if target else "find clusters"
+    return (
+        f"Models that {told}, by Ratchet from `{place(project.params_file)}`."
+        " A *train* run holds a model, its scores on validation and test rows, and below it"
+        " its best trials. In the box above the table of runs,"
+        f" `tags.{STEP_TAG} = 'train'` leaves the trainings, to be compared with each other, and"
+        " `params.family = 'xgboost'` the trials of one family. The decisions on who is the"
+        f" champion are in the experiment *{choices.model_name} decisions*."
+    )
 
 
 def _log_input(client: mlflow.MlflowClient, run_id: str, item: Input) -> None:

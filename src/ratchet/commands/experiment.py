@@ -19,6 +19,7 @@ from ratchet.errors import RatchetError, SettingsError
 from ratchet.metrics import Metric
 from ratchet.searched import failures
 from ratchet.settings import Settings, SplitMethod
+from ratchet.steps.train import curve_names
 
 
 def next_experiment(training: Training) -> Experiment | None:
@@ -175,7 +176,7 @@ def _growth(
     first = max(members, key=lambda each: each["weight"], default=None)
     if first is None:
         return None
-    name = f"curve/{metric.name}/{first['name']}-{first['trial'] + 1}"
+    [name] = curve_names(metric.name, [str(first["name"])])
     rows = trials[trials["number"] == first["trial"]]
     family = shelf.get(str(rows["family"].iloc[0])) if len(rows) else None
     if family is None or family.rounds is None or name not in training.record.metrics:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from ratchet import tracking
+from ratchet import metrics, tracking
 from ratchet.project import Project
 from ratchet.search import TrialResult
-from ratchet.steps import evaluate, origin, prepare, promote, train
+from ratchet.steps import evaluate, notes, origin, prepare, promote, train
 from ratchet.steps.promote import Decision
 from ratchet.tracking import Score, Tag
 
@@ -38,8 +38,10 @@ def run(
                 Score(f"test/{leader.metric}", main.value),
                 Score("promoted", float(decision.promoted)),
                 Tag("ratchet.leader_run", leader.run_id),
-                Tag("mlflow.note.content", decision.reason),
+                notes.of_pipeline(project, leader, scores, decision),
             ],
         )
-        tracking.rename(run_id, f"pipeline · {leader.name} · {leader.metric} {main.value:.4g}")
+        metric = metrics.named(leader.metric_reference, scores.problem)
+        name = tracking.run_name([leader.name], metric, main.value, step="pipeline")
+        tracking.rename(run_id, name)
     return decision

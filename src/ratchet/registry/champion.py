@@ -20,6 +20,10 @@ from ratchet.settings import Settings
 _LOOKS = 8
 _PAUSE = 0.5
 
+# A registered model's page has a line for each tag of each version. What the gates said is on the
+# decision's run, the model is the page's own, and the leader's run is the version's.
+_NOT_ON_VERSIONS = ("ratchet.gate.", "ratchet.model", "ratchet.leader_run")
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -116,7 +120,11 @@ def _writes(
 ) -> Iterator[Callable[[], None]]:
     """Yield the writes that make the registry show a line, in their order."""
     evidence = ledger.evidence_of(line)
-    tags = {str(name): str(value) for name, value in evidence.get("tags", {}).items()}
+    tags = {
+        str(name): str(value)
+        for name, value in evidence.get("tags", {}).items()
+        if not str(name).startswith(_NOT_ON_VERSIONS)
+    }
     tags |= {"ratchet.decision": line.kind, "ratchet.decision_run": line.decision_run}
     # What is said of a version stays when it comes back, and when somebody else put it there.
     told = _description(line, evidence) if "name" in evidence else None

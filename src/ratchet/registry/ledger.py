@@ -152,14 +152,29 @@ class Ledger:
             index = client.create_run(
                 experiment_id,
                 run_name=f"ledger · {settings.model_name}",
-                tags={tracking.STEP_TAG: "ledger", "ratchet.model": settings.model_name},
+                tags={
+                    tracking.STEP_TAG: "ledger",
+                    "ratchet.model": settings.model_name,
+                    tracking.NOTE_TAG: (
+                        "The ledger: each parameter is a decision on the champion, and no one can"
+                        " change it. `python src history` shows them as a table, and with"
+                        " `--verify` checks that none was altered. Deleting this run loses them."
+                    ),
+                },
             ).info.run_id
             client.set_terminated(index)
             try:
                 client.create_experiment(
                     name,
                     artifact_location=tracking.artifact_place(name),
-                    tags={_INDEX_TAG: index},
+                    tags={
+                        _INDEX_TAG: index,
+                        tracking.NOTE_TAG: (
+                            "Decisions on the champion of the registered model"
+                            f" *{settings.model_name}*: a run each, with its evidence."
+                            " `python src history` shows them as a table."
+                        ),
+                    },
                 )
             except MlflowException as error:
                 client.delete_run(index)

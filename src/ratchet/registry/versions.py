@@ -130,7 +130,7 @@ def register(settings: Settings, *, run_id: str, model_uri: str) -> Version:
     client, name = mlflow.MlflowClient(), settings.model_name
     with tracking.translated():
         try:
-            client.create_registered_model(name)
+            client.create_registered_model(name, tags=_tags(settings), description=_about(settings))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -190,6 +190,33 @@ def hold_alias(version: Version, alias: str) -> None:
     client, number = mlflow.MlflowClient(), str(version.number)
     with tracking.translated():
         _again(lambda: client.set_registered_model_alias(version.model, alias, number))
+
+
+def _about(settings: Settings) -> str:
+    """Say what a registered model is, and how a version gets to serve."""
+    registry, target = settings.registry, settings.data.target
+    told = f"Predicts `{target}`" if target else "Finds clusters"
+    stage = f" and the stage `{registry.stage}`" if registry.stage else ""
+    return (
+        f"{told}, trained by the runs of the experiment *{settings.experiment_name}*. The version"
+        f" that serves has the alias `{registry.alias}`{stage}; `models:/{settings.model_name}"
+        f"@{registry.alias}` loads it.\n\n"
+        "A version gets there only if it beats the one that serves on the same test rows and every"
+        " other gate of `params.yaml` passes, or by a person's decision with a reason. The one"
+        f" before has the alias `{PREVIOUS_ALIAS}`. Each decision is a run of the experiment"
+        f" *{settings.model_name} decisions*; `python src history` lists them, and"
+        " `python src rollback` undoes the last one."
+    )
+
+
+def _tags(settings: Settings) -> dict[str, str]:
+    """Give what tells registered models apart in the list of all."""
+    tags = {"ratchet.experiment": settings.experiment_name}
+    if settings.data.target:
+        tags["ratchet.target"] = settings.data.target
+    if settings.train.metric:
+        tags["ratchet.metric"] = settings.train.metric
+    return tags
 
 
 def _as_version(found: ModelVersion) -> Version:

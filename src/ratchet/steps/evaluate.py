@@ -14,7 +14,7 @@ from ratchet.project import Project
 from ratchet.report import plots
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
-from ratchet.steps import diagnosis, models, origin, prepare, reports, restore
+from ratchet.steps import diagnosis, models, notes, origin, prepare, reports, restore
 from ratchet.steps.diagnosis import Subject
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
@@ -99,9 +99,11 @@ def run(project: Project) -> Evaluation:
                 Score("evaluate/seconds", seconds),
                 Tag(tracking.TEST_TAG, digest),
                 Tag(tracking.LEADER_TAG, leader.run_id),
+                notes.of_evaluate(project, leader, leads, base, uses),
             ],
         )
-        tracking.write(leader.run_id, [*scores, Tag(reports.EVALUATE_TAG, run_id)])
+        note = notes.of_leader(project, leader, numbers)
+        tracking.write(leader.run_id, [*scores, Tag(reports.EVALUATE_TAG, run_id), note])
         main = leads.score(leader.metric)
         metric = metrics.named(leader.metric_reference, schema.problem)
         name = tracking.run_name([leader.name], metric, main.value, step="evaluate")

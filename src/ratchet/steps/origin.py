@@ -20,6 +20,8 @@ LIBRARIES = (
     "dvc",
     "scikit-learn",
     "xgboost",
+    "lightgbm",
+    "catboost",
     "hyperopt",
     "skrub",
     "skops",

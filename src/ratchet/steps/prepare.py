@@ -15,9 +15,10 @@ from ratchet.project import Project
 from ratchet.runfile import RunFile
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
+from ratchet.steps import notes as written
 from ratchet.steps import origin
 from ratchet.table import Prepared
-from ratchet.tracking import Input, Score, Tag
+from ratchet.tracking import Input, Score
 
 logger = logging.getLogger(__name__)
 
@@ -106,11 +107,7 @@ def run(project: Project) -> Outcome:
                 tracking.File(project.prepared / "schema.json"),
                 tracking.File(project.prepared / "leakage.json"),
                 tracking.File(project.prepared / "profile.html"),
-                *(
-                    [Tag("mlflow.note.content", "\n".join(f"- {n}" for n in notes))]
-                    if notes
-                    else []
-                ),
+                written.of_prepare(project, schema, rows, prepared.n_read, notes),
             ],
         )
         tracking.rename(run_id, f"prepare · {sum(rows.values()):,} rows")

@@ -18,7 +18,7 @@ from ratchet.registry.champion import Standing
 from ratchet.registry.ledger import Kind, Line
 from ratchet.report.facts import Facts
 from ratchet.report.verdict import Decided
-from ratchet.steps import origin, reports
+from ratchet.steps import notes, origin, reports
 from ratchet.steps.judgement import Challenger, Judgement, challenger_of, judge
 from ratchet.tracking import File, Item, Score, Tag
 
@@ -410,7 +410,7 @@ def _items(project: Project, decision: Decision, judgement: Judgement) -> list[I
         Tag("ratchet.decision", decision.kind),
         Tag("ratchet.reason", decision.reason),
         Tag("ratchet.decision_run", decision.decision_run or ""),
-        Tag("mlflow.note.content", decision.reason),
+        notes.of_promote(project, decision),
         *(Tag(name, told) for name, told in _gate_tags(decision).items()),
         Score(f"test/{decision.metric}", decision.score),
         Score("promoted", float(decision.promoted)),

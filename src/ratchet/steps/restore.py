@@ -11,7 +11,7 @@ from ratchet import files, runfile, tracking
 from ratchet.errors import StoreError
 from ratchet.project import Project, tracking_uri
 from ratchet.runfile import RunFile
-from ratchet.steps import prepare, reports
+from ratchet.steps import notes, prepare, reports
 from ratchet.steps.reports import EVALUATE_TAG
 from ratchet.steps.train import PREPARE_TAG, Leader
 from ratchet.tracking import Tag
@@ -109,7 +109,8 @@ def evaluation(project: Project, leader: Leader) -> None:
     scores = [score for score in kept.scores if score.name in numbers]
     # Before the tag, which says that all of it is there.
     reports.restored(project, leader, evaluation=run_id)
-    tracking.write(leader.run_id, [*scores, Tag(EVALUATE_TAG, run_id)])
+    note = notes.of_leader(project, leader, numbers)
+    tracking.write(leader.run_id, [*scores, Tag(EVALUATE_TAG, run_id), note])
 
 
 def _known_as(trained: Leader, run_id: str) -> Leader:

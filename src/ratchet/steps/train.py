@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,11 +20,12 @@ from ratchet.errors import RatchetError
 from ratchet.features import as_features
 from ratchet.journal import Journal
 from ratchet.lineage import Lineage
+from ratchet.metrics import Metric
 from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.search import TrialResult
 from ratchet.settings import flat
-from ratchet.steps import origin, prepare
+from ratchet.steps import notes, origin, prepare
 from ratchet.tracking import File, LoggedModel, Param, Score, Tag, TrialWriter
 from ratchet.trainer import Rival, Training
 
@@ -41,6 +42,9 @@ PREPARE_TAG = "ratchet.prepare_run"
 
 RIVALS = "rivals"
 """Folder of models of the best of other families, which evaluate scores beside the leader."""
+
+TRIALS_TABLE = "trials.csv"
+"""Every trial as a table that MLflow's UI shows, the best first."""
 
 FIGURES = "figures"
 """Folder of the pictures of the search."""
@@ -280,6 +284,7 @@ def _write(
     files.write_json(folder / "leader.json", asdict(leader))
     table = trial_table(training.trials)
     table.to_parquet(folder / "trials.parquet", index=False)
+    readable(table, training.metric).to_csv(folder / TRIALS_TABLE, index=False, float_format="%.7g")
     _best_so_far(training).to_csv(folder / "search.csv", index=False)
     seen = np.concatenate([rows[prepare.ROW] for rows in (train_rows, valid_rows)])
     np.save(folder / ROWS_FILE, np.unique(seen), allow_pickle=False)
@@ -418,6 +423,23 @@ def trial_table(trials: tuple[TrialResult, ...]) -> pd.DataFrame:
     ).astype({"threshold": "float64", "error": "str"})
 
 
+def readable(table: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Lay out the table of trials for a reader, under the names that runs of trials have."""
+    shown = {
+        "trial": table["number"] + 1,
+        "family": table["family"],
+        f"valid/{metric.name}": table["score"],
+        f"train/{metric.name}": table["train_score"],
+        "seconds": table["seconds"].round(2),
+        "share of the rows": table["share"].round(4),
+        "params": table["params"],
+        "error": table["error"],
+        "backend": table["backend"],
+    }
+    losses = table["score"].map(metric.loss).where(table["error"].isna())
+    return pd.DataFrame(shown).loc[losses.sort_values(kind="stable").index]
+
+
 def _as_logged(
     needs: Training | Rival, model: Any, schema: Schema, rows: pd.DataFrame
 ) -> LoggedModel:
@@ -520,6 +542,7 @@ def _scores(training: Training) -> list[Score]:
 def _record(project: Project, training: Training, leader: Leader, seconds: float) -> None:
     """Write what came out to the run."""
     metric = training.metric
+    models = [member.trial.candidate.label for member in training.members]
     curve = _best_so_far(training)
     tracking.write(
         leader.run_id,
@@ -537,22 +560,36 @@ def _record(project: Project, training: Training, leader: Leader, seconds: float
             ),
             *(
                 point
-                for member in training.members
-                for point in tracking.learning_curve(
-                    f"curve/{metric.name}/{member.trial.candidate.label}-{member.trial.number + 1}",
-                    member.trial.curve,
-                    metric,
+                for name, member in zip(
+                    curve_names(metric.name, models), training.members, strict=True
                 )
+                for point in tracking.learning_curve(name, member.trial.curve, metric)
             ),
+            notes.of_train(project, leader),
             File(_in(project, SEARCH_FILE)),
+            File(_in(project, TRIALS_TABLE)),
             File(_in(project, "trials.parquet")),
             File(_in(project, "leader.json")),
             File(_in(project, ROWS_FILE)),
             File(_in(project, FIGURES), FIGURES),
         ],
     )
-    models = [member.trial.candidate.label for member in training.members]
     tracking.rename(leader.run_id, tracking.run_name(models, metric, training.score, step="train"))
+
+
+def curve_names(metric: str, models: Sequence[str]) -> list[str]:
+    """Name the learning curves of members so that those of two trainings share a chart.
+
+    Examples
+    --------
+    >>> curve_names("rmse", ["lightgbm", "xgboost", "lightgbm"])
+    ['curve/rmse/lightgbm', 'curve/rmse/xgboost', 'curve/rmse/lightgbm_2']
+    """
+    names = []
+    for place, model in enumerate(models):
+        before = models[:place].count(model)
+        names.append(f"curve/{metric}/{model}{f'_{before + 1}' if before else ''}")
+    return names
 
 
 def _best_so_far(training: Training) -> pd.DataFrame:
