@@ -41,6 +41,8 @@ LEADER = Leader(
     ],
     honest_score=4.63,
     seconds=47.6,
+    calibrated=False,
+    rivals=[],
     code=Code("c0ffee", False, False, ""),
 )
 NUMBERS = {
