@@ -270,6 +270,14 @@ def compare(
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON schema of params.yaml, for editors."""
+    from ratchet import settings
+
+    typer.echo(settings.json_schema(), nl=False)
+
+
+@app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
     month: Annotated[
