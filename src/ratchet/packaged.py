@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ratchet.errors import RatchetError
 
 NAME = __package__.partition(".")[0]
@@ -135,11 +137,11 @@ def pins() -> tuple[str, ...]:
     """
     from packaging.requirements import Requirement
 
+    own = [Requirement(each) for each in _requirements()]
+    extras = {extra for need in own for extra in _extras_of(need)}
+    whole = tuple(extra for extra in sorted(extras) if _is_whole(extra, own))
+    waiting: list[tuple[Requirement, tuple[str, ...]]] = [(need, whole) for need in own]
     found: dict[str, str] = {}
-    waiting = [(Requirement(each), ("",)) for each in _requirements()]
-    extras = {extra for need, _ in waiting for extra in _extras_of(need)}
-    whole = tuple(extra for extra in sorted(extras) if _is_whole(extra, [n for n, _ in waiting]))
-    waiting = [(need, ("", *whole)) for need, _ in waiting]
     seen: set[tuple[str, tuple[str, ...]]] = set()
     while waiting:
         need, active = waiting.pop()
@@ -152,10 +154,46 @@ def pins() -> tuple[str, ...]:
         except metadata.PackageNotFoundError:
             continue  # a broken environment is for the doctor to tell
         found[asked[0]] = distribution.version
-        waiting += [
-            (Requirement(each), ("", *need.extras)) for each in distribution.requires or ()
-        ]
+        waiting += [(Requirement(each), asked[1]) for each in distribution.requires or ()]
     return tuple(f"{name}=={version}" for name, version in sorted(found.items()))
+
+
+def listed_in(file: Path) -> tuple[str, ...]:
+    """Read what a conda.yaml has pip install; nothing where there is no such file."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return ()
+    dependencies = content.get("dependencies") if isinstance(content, dict) else None
+    return tuple(
+        str(requirement)
+        for each in (dependencies if isinstance(dependencies, list) else ())
+        if isinstance(each, dict)
+        for requirement in each.get("pip") or ()
+    )
+
+
+def required_name(requirement: str) -> str:
+    """Give the name of the distribution that a requirement asks for, empty where it has none.
+
+    Examples
+    --------
+    >>> required_name("ruamel.yaml==0.19 ; python_version < '3.12'"), required_name("./a.whl")
+    ('ruamel-yaml', '')
+    """
+    found = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement)
+    return normal(found[0]) if found else ""
+
+
+def pin_of(requirement: str) -> str:
+    """Pin a requirement to the version that is installed; as it is where none is."""
+    name = required_name(requirement)
+    try:
+        return (
+            f"{name}=={metadata.version(name)}" if name and "@" not in requirement else requirement
+        )
+    except metadata.PackageNotFoundError:
+        return requirement
 
 
 def normal(name: str) -> str:
@@ -170,7 +208,8 @@ def normal(name: str) -> str:
 
 
 def _applies(need: Any, active: tuple[str, ...]) -> bool:
-    return need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in active)
+    marker, extras = need.marker, ("", *active)
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def _extras_of(need: Any) -> list[str]:
@@ -301,8 +340,10 @@ def _about() -> dict[str, str]:
         for each in own.entry_points:
             points.setdefault(each.group, {})[each.name] = each.value
         said = own.metadata
-        python, summary = said.get("Requires-Python") or "", said.get("Summary") or ""
-        licence = said.get("License-Expression") or ""
+        python, summary, licence = (
+            (said.get_all(field) or [""])[0]
+            for field in ("Requires-Python", "Summary", "License-Expression")
+        )
         extras = said.get_all("Provides-Extra") or []
     fields = [
         ("Metadata-Version", "2.4"),

@@ -16,6 +16,7 @@ import yaml
 
 from ratchet import files, likeness, lineage, recorded, scratch, table, tracking
 from ratchet.errors import DataError, InterruptionError, RatchetError, StoreError
+from ratchet.interrupts import terminated_as_interrupt
 from ratchet.likeness import Distance
 from ratchet.metrics import Predictions
 from ratchet.project import Project
@@ -211,7 +212,7 @@ def run(
     trained = recorded.training_of(found.run_id)
     try:
         with (
-            tracking.terminated_as_interrupt(),
+            terminated_as_interrupt(),
             scratch.folder(keep, project.home) as folder,
         ):
             attempt = _Attempt(project.home, Recipe.read(trained, folder / "record"), folder)
