@@ -8,7 +8,7 @@ import json
 import re
 import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -63,6 +63,25 @@ def origin() -> Origin:
     return Origin(f"./{WHEELS}/{wheel_name()}", needs_wheel=True)
 
 
+def other_than(listed: Collection[str]) -> str:
+    """Say so when a list of requirements asks for another state of this package than runs.
+
+    Parameters
+    ----------
+    listed : collection of str
+        Requirements, such as those of a conda.yaml.
+
+    Returns
+    -------
+    str
+        A clause; empty where they agree, or none of them is about this package.
+    """
+    asked = next((each for each in listed if is_ours(each)), None)
+    if asked is None or normalised(asked) == normalised(origin().requirement):
+        return ""
+    return f"{NAME} {running_version()} runs from {_package()}, and conda.yaml asks for {asked}"
+
+
 def running_version() -> str:
     """Give the version of the package that runs; with a digest where it is no release.
 
@@ -87,6 +106,23 @@ def named_version(requirement: str) -> str | None:
     """
     found = re.fullmatch(rf"{NAME}\s*==\s*(\S+)|\S*\b{NAME}-([^-/]+)-\S+\.whl", requirement.strip())
     return (found[1] or found[2]) if found else None
+
+
+def normalised(requirement: str) -> str:
+    """Write a requirement of this package so that equal ones are equal texts.
+
+    Examples
+    --------
+    >>> normalised("./wheels/ratchet-0.1.0+h1-py3-none-any.whl")
+    'ratchet==0.1.0+h1'
+    """
+    version = named_version(requirement)
+    return f"{NAME}=={version}" if version else "".join(requirement.split())
+
+
+def is_ours(requirement: str) -> bool:
+    """Tell whether a requirement is about this package."""
+    return named_version(requirement) is not None or required_name(requirement) == NAME
 
 
 def wheel_name() -> str:

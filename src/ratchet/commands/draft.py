@@ -84,7 +84,7 @@ def _body(
     sections: list[str] = []
     for name, _, meaning in settings.field_docs():
         *above, last = name.split(".")
-        if above[:1] != sections[:1] or not above:
+        if above[:1] != sections[:1] or name == "name":
             yield ""
         for depth, section in enumerate(above):
             if above[: depth + 1] != sections[: depth + 1]:
