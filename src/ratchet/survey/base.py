@@ -101,7 +101,7 @@ def named(names: Collection[str], most: int = 6) -> str:
     rest = len(names) - len(told)
     if rest:
         return f"{', '.join(told)} and {rest} more"
-    return " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+    return " and ".join(filter(None, [", ".join(told[:-1]), *told[-1:]]))
 
 
 def plain(name: str) -> str:
