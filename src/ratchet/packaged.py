@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+import ratchet
 from ratchet.errors import RatchetError
 
 NAME = __package__.partition(".")[0]
@@ -320,13 +321,7 @@ def _digested() -> str:
         digest.update(f"{name}\0".encode())
         digest.update(hashlib.sha256((package / name).read_bytes()).digest())
     # Begun with a letter, since a number would lose its leading zeros.
-    return f"{_public_version()}+h{digest.hexdigest()[:_DIGITS]}"
-
-
-def _public_version() -> str:
-    from ratchet import __version__
-
-    return __version__
+    return f"{ratchet.__version__}+h{digest.hexdigest()[:_DIGITS]}"
 
 
 def _record_digest(content: bytes) -> str:

@@ -127,7 +127,7 @@ def _useless(column: pd.Series) -> str:
         infinite = np.isinf(column.to_numpy("float64", na_value=np.nan))
         if infinite.any():
             return (
-                f"infinite in {int(infinite.sum()):,} rows, which no model can use; data.filter"
+                f"infinite in {_count(int(infinite.sum()), 'row')}, which no model can use; data.filter"
                 " could leave these rows out instead"
             )
     return ""
