@@ -168,7 +168,9 @@ def make(what: Plan) -> Made:
         backup = _move(what, staging)
     commit = None
     if what.git and what.repository is not None:
-        names = [name for name in _names(what) if (what.folder / name).exists()]
+        # The data are DVC's, which has git ignore them.
+        own = [name for name in _names(what) if name != what.tracked]
+        names = [name for name in own if (what.folder / name).exists()]
         lineage.git(what.folder, "add", "--", *names)
     elif what.git:
         commit = lineage.ask_git(what.folder, "rev-parse", "HEAD")

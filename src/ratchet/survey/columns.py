@@ -126,9 +126,10 @@ def _useless(column: pd.Series) -> str:
     if pd.api.types.is_float_dtype(column):
         infinite = np.isinf(column.to_numpy("float64", na_value=np.nan))
         if infinite.any():
+            rows = _count(int(infinite.sum()), "row")
             return (
-                f"infinite in {_count(int(infinite.sum()), 'row')}, which no model can use; data.filter"
-                " could leave these rows out instead"
+                f"infinite in {rows}, which no model can use; data.filter could leave these rows"
+                " out instead"
             )
     return ""
 
