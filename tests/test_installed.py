@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -96,22 +97,36 @@ def test_the_program_is_installed_and_runs_from_there(run, tmp_path):
     assert requirement == f"./wheels/{packaged.wheel_name()}"
 
 
-@pytest.mark.parametrize(
-    ("table", "command"),
-    [("iris", ("make", "run")), ("diabetes", ("ratchet", "run"))],
-)
-def test_a_table_becomes_a_promoted_model_with_no_edit(run, tmp_path, table, command):
-    from sklearn import datasets
-
-    frame = getattr(datasets, f"load_{table}")(as_frame=True).frame
-    frame.to_csv(tmp_path / f"{table}.csv", index=False)
-    asked = ("--data", f"{table}.csv", "--target", "target", "--budget", 5)
-    said = run(tmp_path, "ratchet", "init", table, *asked).stdout
-    assert f"cd {table} && make run" in said
-    project = tmp_path / table
-    said = run(project, *command).stdout
-    assert f"promoted   yes, as version 1 of {table}" in said
+def promoted(project: Path) -> dict[str, str]:
+    """Give the tags of a project's runs, which end with a champion."""
     with sqlite3.connect(project / "mlflow.db") as store:
+        (name,) = store.execute("select name from registered_model_aliases").fetchone()
         tags = dict(store.execute("select key, value from tags where key like 'ratchet.%'"))
+    assert name == project.name
+    return tags
+
+
+def test_the_guide_to_an_own_table_ends_in_a_promoted_model_with_no_edit(run, tmp_path):
+    text = (ROOT / "docs" / "own-table.md").read_text(encoding="utf-8")
+    commands = re.findall(r"```sh\n(.*?)```", text, re.S)
+    said = run(tmp_path, "bash", "-ec", "".join(commands)).stdout
+    told = "".join(re.findall(r"```\n(.*?)```", text, re.S)).splitlines()
+    beginnings = ("breast", "tumours.csv:", "target ", "split ", "metric ", "left out", "promoted ")
+    lines = [line for line in told if line.startswith(beginnings)]
+    assert len(lines) >= 5
+    for line in lines:
+        assert line in said.splitlines()
+    tags = promoted(tmp_path / "tumours")
     assert (tags["ratchet.dirty"], tags["ratchet.data_dirty"]) == ("false", "false")
     assert tags["ratchet.version.ratchet"] == "0.1.0"
+
+
+def test_the_installed_program_takes_a_table_to_a_champion_too(run, tmp_path):
+    from sklearn.datasets import load_diabetes
+
+    load_diabetes(as_frame=True).frame.to_csv(tmp_path / "sugar.csv", index=False)
+    asked = ("--data", "sugar.csv", "--target", "target", "--budget", 4)
+    assert "cd sugar && make run" in run(tmp_path, "ratchet", "init", "sugar", *asked).stdout
+    said = run(tmp_path / "sugar", "ratchet", "run").stdout
+    assert "promoted   yes, as version 1 of sugar" in said
+    assert promoted(tmp_path / "sugar")["ratchet.dirty"] == "false"

@@ -229,6 +229,17 @@ def test_a_small_test_part_asks_for_fewer_rows(seen):
     assert "only 30 test rows" in seen(plain(150)).because("promote.min_rows")
 
 
+def test_with_few_rows_training_and_validation_score_in_turn(seen):
+    survey = seen(plain(150))
+    assert survey.value("train.validation") == "folds"
+    assert "There are only 24 validation rows" in survey.because("train.validation")
+    assert seen(plain(4000)).value("train.validation") is None
+    # Folds would train on what came later, and clusterings are compared on the same rows.
+    assert seen(plain().assign(moment=times(200, 20))).value("train.validation") is None
+    clustering = seen(plain(), None, problem=ProblemType.CLUSTERING)
+    assert clustering.value("train.validation") is None
+
+
 # What knows the answer
 
 

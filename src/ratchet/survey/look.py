@@ -26,6 +26,8 @@ _OF_COLUMNS = (Leak.REBUILT, Leak.GAP, Leak.ORDERED_ID, Leak.NEAR_PERFECT)
 # What is left after columns were dropped is looked at again, so many times.
 _ROUNDS = 6
 
+# With fewer validation rows than this, candidates are told apart by chance.
+_MANY_VALID = 500
 # A comparison on fewer test rows than promote.min_rows is refused; a small table has half of its
 # own few, and at least so many.
 _FEWEST = 10
@@ -70,12 +72,7 @@ def look(source: Path, wanted: str | None, problem: ProblemType | None = None) -
     first = _Draft(read, aim, found, _dealing(read, aim, found))
     draft, report = _without_leaks(first)
     prepared, parts = draft.prepared()
-    n_test = len(parts.test)
-    choices = [
-        *aim.choices,
-        *draft.dealing.choices(),
-        *([_few(n_test)] if n_test < settings.Promote().min_rows else []),
-    ]
+    choices = [*aim.choices, *draft.dealing.choices(), *_of_few_rows(aim, draft.dealing, parts)]
     return Survey(
         files=read.files,
         n_rows=len(read.frame),
@@ -94,12 +91,22 @@ def look(source: Path, wanted: str | None, problem: ProblemType | None = None) -
     )
 
 
-def _few(n_test: int) -> Choice:
-    least = max(min(_FEWEST, n_test), n_test // 2)
-    because = (
-        f"There are only {n_test} test rows: a gain over the champion must be large to be sure."
-    )
-    return Choice("promote.min_rows", least, because)
+def _of_few_rows(aim: Target, way: Dealing, parts: splits.Splits) -> Iterator[Choice]:
+    """Yield what a small table needs, so that chance decides less."""
+    n_valid, n_test = len(parts.valid), len(parts.test)
+    in_turn = way.method is not SplitMethod.TIME and aim.problem.has_target
+    if n_valid < _MANY_VALID and in_turn:
+        because = (
+            f"There are only {n_valid} validation rows, on which a candidate may be good by chance:"
+            " training and validation rows score it in turn."
+        )
+        yield Choice("train.validation", settings.Validation.FOLDS.value, because)
+    if n_test < settings.Promote().min_rows:
+        least = max(min(_FEWEST, n_test), n_test // 2)
+        because = (
+            f"There are only {n_test} test rows: a gain over the champion must be large to be sure."
+        )
+        yield Choice("promote.min_rows", least, because)
 
 
 @dataclass(frozen=True)
