@@ -182,6 +182,20 @@ def test_the_command_says_what_it_found_and_what_comes_next(table, tmp_path, cal
     assert lineage.data_state(tmp_path / "flats" / "data").in_dvc
 
 
+def test_on_a_terminal_one_answer_is_asked_for_and_no_makes_nothing(
+    table, tmp_path, call, monkeypatch
+):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    status, out, _ = call("init", tmp_path / "flats", "--data", table, "--target", "price")
+    assert status == 1
+    assert out.count("[Y/n]") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # Where there is something already
 
 

@@ -215,6 +215,7 @@ def test_several_rows_of_one_patient_stay_together(seen):
     survey = seen(plain(300).assign(patient_id=np.arange(300) // 5))
     assert (survey.value("split.method"), survey.value("split.column")) == ("group", "patient_id")
     assert "patient_id has 60 different values in 300 rows" in survey.because("split.method")
+    assert survey.labels == ()
 
 
 def test_classes_have_equal_shares_and_quantities_none(seen):

@@ -271,7 +271,7 @@ def _build(what: Plan, staging: Path) -> None:
     scaffold.write(staging, name=name, what=what.title, data=what.tracked)
     files.write_text(staging / "params.yaml", what.draft.text)
     settings.load(staging / "params.yaml")
-    files.write_text(staging / "local.mk", f"PYTHON := {sys.executable}\n")
+    files.write_text(staging / "local.mk", f"PYTHON ?= {sys.executable}\n")
     _copy_data(what, staging)
     if (staging / ".dvc").is_dir():
         _dvc(staging, "add", "--quiet", what.tracked)

@@ -80,7 +80,7 @@ def look(source: Path, wanted: str | None, problem: ProblemType | None = None) -
         problem=prepared.schema.problem,
         choices=tuple(choices),
         drop=draft.columns.drop,
-        labels=draft.columns.labels,
+        labels=draft.labels,
         facts=(
             *read.notes,
             *columns.facts(prepared.frame, prepared.schema),
@@ -118,6 +118,11 @@ class _Draft:
     columns: Columns
     dealing: Dealing
 
+    @property
+    def labels(self) -> tuple[Remark, ...]:
+        """Labels among the features; a column of groups is none."""
+        return tuple(each for each in self.columns.labels if each.column != self.dealing.column)
+
     def data(self) -> settings.Data:
         conditions = {each.setting: each.value for each in self.target.choices}
         return settings.Data(
@@ -125,7 +130,7 @@ class _Draft:
             target=self.target.expression,
             filter=conditions.get("data.filter"),
             drop=tuple(remark.column for remark in self.columns.drop),
-            categorical=tuple(remark.column for remark in self.columns.labels),
+            categorical=tuple(remark.column for remark in self.labels),
             positive=conditions.get("data.positive"),
         )
 
@@ -208,10 +213,3 @@ def _remarks(findings: Sequence[Finding]) -> list[Remark]:
             told = f"{finding.kind.replace('_', ' ')}: {finding.evidence}{more}"
             remarks.setdefault(name, Remark(name, told))
     return list(remarks.values())
-
-
-def title(survey: Survey, source: Path) -> str:
-    """Say in a line which table it was."""
-    n = len(survey.files)
-    what = source.name if n == 1 else f"{source.name}, {n} files"
-    return f"{what}: {survey.n_rows:,} rows of {survey.n_columns} columns"
