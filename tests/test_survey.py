@@ -113,7 +113,8 @@ def test_a_clustering_needs_no_target_and_may_have_none(seen):
 
 def test_a_target_may_be_computed(seen):
     survey = seen(plain(), "a + b")
-    assert "It is computed from a and b" in survey.because("data.target")
+    told = "The target is computed from a, b: no features, unless data.features names them."
+    assert told in survey.facts
 
 
 # Columns

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from ratchet import files, packaged, settings
-from ratchet.commands.draft import SCHEMA_FILE
+from ratchet.commands.draft import SCHEMA_FILE, scalar
 from ratchet.errors import RatchetError
 from ratchet.report.pieces import rendered
 
@@ -81,18 +79,12 @@ def write_environment(folder: Path, name: str, others: tuple[str, ...] = ()) -> 
     pins = [*packaged.pins(), *others, origin.requirement]
     listed = {
         "name": name,
-        "pins": [scalar_of(pin) for pin in sorted(pins, key=str.lower)],
+        "pins": [scalar(pin) for pin in sorted(pins, key=str.lower)],
         "travels": origin.needs_wheel,
         "wheels": packaged.WHEELS,
     }
     files.write_text(folder / "conda.yaml", rendered("project/conda.yaml.jinja", **listed))
     return len(pins)
-
-
-def scalar_of(requirement: str) -> str:
-    """Write a requirement as an item of a YAML list: one with an address has a colon in it."""
-    text = yaml.safe_dump(requirement, width=float("inf"), default_flow_style=True)
-    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def lock(root: Path, name: str) -> int:

@@ -1,7 +1,7 @@
 """What is found in a table, as values."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,8 +139,4 @@ def whole_numbers(column: pd.Series) -> bool:
 
 def sentences(*parts: str) -> str:
     """Join sentences, those that are empty left out."""
-    return " ".join(_each(parts))
-
-
-def _each(parts: Collection[str]) -> Iterator[str]:
-    yield from (part for part in parts if part)
+    return " ".join(part for part in parts if part)

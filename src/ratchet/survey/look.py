@@ -83,6 +83,7 @@ def look(source: Path, wanted: str | None, problem: ProblemType | None = None) -
         labels=draft.labels,
         facts=(
             *read.notes,
+            *prepared.notes,
             *columns.facts(prepared.frame, prepared.schema),
             *parts.notes,
             *report.notes,

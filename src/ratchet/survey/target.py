@@ -98,7 +98,7 @@ def read(frame: pd.DataFrame, target: str | None, problem: ProblemType | None) -
         kind = problem or detect_problem(y[usable])
     classes = tuple(_plain(label) for label in counts.index)
     told = _quantity(y[usable]) if not classes else _classes(y[usable], counts, kind, problem)
-    choices = [Choice("data.target", name or target, sentences(told, _sources(name, sources)))]
+    choices = [Choice("data.target", name or target, told)]
     if conditions:
         choices.append(Choice("data.filter", " and ".join(conditions), " ".join(left_out)))
     if kind is ProblemType.BINARY and len(classes) == 2:
@@ -171,15 +171,6 @@ def _usable(y: pd.Series) -> tuple[pd.Series, list[str], list[str]]:
         conditions.append("abs(target) < 1e300")
         why.append(f"The target is infinite in {_rows(infinite)}.")
     return ~(missing | infinite), conditions, why
-
-
-def _sources(name: str | None, sources: frozenset[str]) -> str:
-    if name is not None or not sources:
-        return ""
-    return (
-        f"It is computed from {named(sorted(sources))}, which the model may not see unless"
-        " data.features names them."
-    )
 
 
 def _quantity(y: pd.Series) -> str:
