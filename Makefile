@@ -44,8 +44,8 @@ ui: install  ## the MLflow UI on this folder's runs
 lock: install  ## bring uv.lock up to date, and conda.yaml with it
 	uv lock && python .ci/conda_yaml.py
 
-docs: install  ## bring the tables of settings and of the doctor's checks up to date
-	PYTHONPATH=src python .ci/settings_table.py && PYTHONPATH=src python .ci/checks_table.py
+docs: install  ## bring the tables of settings and checks, and the schema of settings up to date
+	@set -e; for each in settings_table checks_table params_schema; do PYTHONPATH=src python .ci/$$each.py; done
 
 clean:  ## remove what was built, but no run and no data
 	rm -rf build examples/*/build .pytest_cache .mypy_cache .ruff_cache

@@ -11,7 +11,17 @@ SOURCE = Path(__file__).parents[1] / "src" / "ratchet"
 
 FLOORS = (
     {"errors", "hooked"},
-    {"drawing", "exact", "expressions", "files", "folds", "problem", "sources"},
+    {
+        "drawing",
+        "exact",
+        "expressions",
+        "files",
+        "folds",
+        "interrupts",
+        "packaged",
+        "problem",
+        "sources",
+    },
     {"lineage", "metrics", "schema", "settings"},
     {"association", "features", "profile", "project", "splits", "table", "taxi", "wording"},
     {"backends", "ensemble", "gates", "leakage"},
@@ -26,6 +36,7 @@ FLOORS = (
         "rivals",
         "search",
         "slices",
+        "survey",
     },
     {"bench", "course", "journal", "progress", "tradeoff", "weaknesses"},
     {"datastore", "model_trainer", "report", "trainer"},

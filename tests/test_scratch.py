@@ -341,6 +341,37 @@ def test_a_uv_that_fails_is_told(tmp_path):
         )
 
 
+def test_uv_installs_what_a_conda_yaml_lists_with_the_wheels_beside_it(tmp_path):
+    asked = tmp_path / "asked.txt"
+    fake = tmp_path / "uv"
+    fake.write_text(
+        f"#!{sys.executable}\n"
+        "import sys, pathlib\n"
+        "place = pathlib.Path(sys.argv[-1])\n"
+        "if sys.argv[1] == 'venv':\n"
+        "    (place / 'bin').mkdir(parents=True)\n"
+        "    (place / 'bin' / 'python').symlink_to(sys.executable)\n"
+        "else:\n"
+        f"    pathlib.Path({str(asked)!r}).write_text(place.read_text())\n"
+    )
+    fake.chmod(0o755)
+    project = tmp_path / "project"
+    project.mkdir()
+    text = "dependencies:\n- pip\n- pip:\n  - ./wheels/a.whl\n  - numpy==2.0\n"
+    (project / "conda.yaml").write_text(text)
+    (project / "inner").mkdir()
+    assert scratch.listed(project / "inner", tmp_path) == project
+    found = scratch.build_listed(
+        fake, project, tmp_path / "environment", lambda _: None, version=None
+    )
+    assert found.python == tmp_path / "environment" / "bin" / "python"
+    assert found.version.startswith("3.")
+    assert asked.read_text() == f"{project}/wheels/a.whl\nnumpy==2.0\n"
+    # What conda itself has to install is left to conda.
+    (project / "conda.yaml").write_text(f"{text}- pytorch\n")
+    assert scratch.listed(project, tmp_path) is None
+
+
 def test_the_lock_is_looked_for_as_its_digest_is(tmp_path):
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)

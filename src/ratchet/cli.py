@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ratchet.commands.doctor import Diagnosis
     from ratchet.commands.history import History
+    from ratchet.commands.init import Made, Plan
     from ratchet.commands.reproduce import Reproduction
     from ratchet.commands.status import Status
     from ratchet.progress import SearchProgress
@@ -304,6 +305,74 @@ def report(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the new project.", metavar="DIR")] = (
+        Path()
+    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The table: a parquet or CSV file, or a folder of them.", metavar="PATH"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Column to predict, or an expression over columns.", metavar="COLUMN"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the task; the folder's if left out.")
+    ] = None,
+    problem: Annotated[
+        str | None,
+        typer.Option(help="binary, multiclass, regression or clustering; seen from the target."),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Seconds that a training may take.", metavar="SECONDS")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before anything is made.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there, and keep it in a backup.")
+    ] = False,
+    git: Annotated[bool, typer.Option("--git/--no-git", help="Keep the code in git.")] = True,
+) -> None:
+    """Make a project of a table: look at it, choose settings, record the data."""
+    if data is None:
+        raise RatchetError("Say where the table is: --data FILE, or a folder of files.")
+    from ratchet.commands import init as command
+
+    plan = command.plan(
+        folder,
+        data,
+        target,
+        name=name,
+        problem=problem,
+        budget=budget,
+        git=git,
+        force=force,
+    )
+    _show_plan(plan)
+    if not yes and sys.stdin.isatty() and not typer.confirm("Make it?", default=True):
+        raise typer.Exit(Exit.NO)
+    _show_made(plan, command.make(plan))
+
+
+@app.command()
+def lock(params: ParamsOption = DEFAULT_PARAMS) -> None:
+    """Bring conda.yaml up to date with the packages that are installed now."""
+    project = _project(params, [])
+    from ratchet.commands import scaffold
+
+    listed = scaffold.lock(project.root, project.settings.name)
+    typer.echo(f"conda.yaml lists {listed} packages as they are installed here.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of params.yaml, for editors."""
+    from ratchet import settings
+
+    typer.echo(settings.json_schema(), nl=False)
+
+
+@app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
     month: Annotated[
@@ -355,7 +424,13 @@ def _say(text: str) -> None:
 def _project(params: Path, overrides: list[str]) -> "Project":
     from ratchet.project import Project
 
-    return Project.open(params, overrides)
+    project = Project.open(params, overrides)
+    own = project.root / "src"
+    # `python src` finds a project's own modules by itself; the installed program is told where
+    # they are. A checkout that has this package in its src starts with `python src`.
+    if (own / "__main__.py").is_file() and not (own / "ratchet").exists():
+        sys.path[:] = [str(own), *(each for each in sys.path if each != str(own))]
+    return project
 
 
 @contextmanager
@@ -406,6 +481,47 @@ def _json(value: object) -> str:
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _show_plan(plan: "Plan") -> None:
+    """Print what was found in the table, and what follows from it."""
+    from ratchet.survey.base import named
+
+    survey = plan.survey
+    meant = plan.draft.settings
+    console = _console()
+    console.print(f"[bold]{plan.title}[/bold]")
+    split = f"{meant.split.method}{f' by {meant.split.column}' if meant.split.column else ''}"
+    lines = [
+        ("target", f"{meant.data.target}: {survey.because('data.target')}"),
+        ("rows", survey.because("data.filter")),
+        ("split", f"{split}, test {meant.split.test}: {survey.because('split.method')}"),
+        ("metric", f"{meant.train.metric}: {survey.because('train.metric')}"),
+        *(("left out", f"{remark.column}: {remark.because}") for remark in survey.drop),
+        ("labels", named([remark.column for remark in survey.labels])),
+        *(("found", fact) for fact in survey.facts),
+        *(("stops", f"prepare won't go on: {told}") for told in survey.refused),
+    ]
+    for title, text in lines:
+        if text:
+            console.print(f"[bold]{title:<10}[/bold] ", end="")
+            console.print(text, markup=False, soft_wrap=True)
+
+
+def _show_made(plan: "Plan", made: "Made") -> None:
+    """Print what was made, and what to do now."""
+    there = os.path.relpath(made.folder)
+    lines = [
+        ("made", f"{made.folder}, in {made.seconds:.0f} s; params.yaml says why each choice is so"),
+        ("backup", str(made.backup) if made.backup else ""),
+        ("commit", made.commit[:12] if made.commit else ""),
+        ("staged", f"in {plan.repository}: git commit" if plan.git and plan.repository else ""),
+        ("next", f"{'' if there == '.' else f'cd {there} && '}make run"),
+    ]
+    for title, text in lines:
+        if text:
+            _console().print(f"[bold]{title:<10}[/bold] ", end="")
+            _console().print(text, markup=False, soft_wrap=True)
 
 
 def _show_gates(decision: "Decision") -> None:

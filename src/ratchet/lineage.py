@@ -23,7 +23,7 @@ import psutil
 import yaml
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from ratchet import files, sources
+from ratchet import files, packaged, sources
 from ratchet.errors import DataError, RatchetError
 
 # A patch is for reading and for `git apply`; beyond this, somebody has tracked data by mistake.
@@ -498,12 +498,18 @@ def lock_digest(root: Path) -> str | None:
     str or None
         Digest of ``uv.lock``, else of ``conda.yaml``; None without either.
     """
+    file = _lock_file(root, "uv.lock", "conda.yaml")
+    return _short(file.read_bytes().replace(b"\r\n", b"\n")) if file else None
+
+
+def _lock_file(root: Path, *names: str) -> Path | None:
+    """Find the nearest file of these names, the first one first, up to the repository's top."""
     root = root.resolve()
     top = _above(root, ".git") or root
     for folder in (root, *root.parents):
-        for name in ("uv.lock", "conda.yaml"):
-            with suppress(OSError):
-                return _short((folder / name).read_bytes().replace(b"\r\n", b"\n"))
+        for name in names:
+            if os.access(folder / name, os.R_OK) and (folder / name).is_file():
+                return folder / name
         if folder == top:
             break
     return None
@@ -692,9 +698,12 @@ def _code(root: Path, source: Path, modules: Collection[str]) -> _Code:
 
 
 def _runs_elsewhere(root: Path) -> str:
-    """Say so when the checkout has this package, and what runs is another copy that differs."""
+    """Say so when the checkout has this package or asks for it, and what runs is another one."""
     running, own = Path(__file__).resolve().parent, (root / CODE / "ratchet").resolve()
-    if running == own or not (own / "__init__.py").is_file() or _sources(running) == _sources(own):
+    if not (own / "__init__.py").is_file():
+        listed = _lock_file(root, "conda.yaml")
+        return packaged.other_than(packaged.listed_in(listed)) if listed else ""
+    if running == own or _sources(running) == _sources(own):
         return ""
     return f"the code that ran is {running}, which differs from {CODE}/ratchet"
 

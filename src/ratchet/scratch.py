@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import psutil
+import yaml
 
-from ratchet import datastore, lineage
+from ratchet import datastore, lineage, packaged
 from ratchet.errors import DataError, RatchetError
 
 # What a program may print into an error message.
@@ -293,6 +294,66 @@ def build(
     lines: list[str] = []
     run([str(python), "-c", _LISTING], locked, inherited(), lines.append)
     return Interpreter(python, lines[0], tuple(sorted(set(lines[1:]))))
+
+
+def build_listed(
+    program: Path,
+    folder: Path,
+    into: Path,
+    tell: Callable[[str], None],
+    *,
+    version: str | None,
+) -> Interpreter:
+    """Have uv build the environment of a conda.yaml that lists packages for pip alone.
+
+    Parameters
+    ----------
+    program : Path
+        uv.
+    folder : Path
+        Folder with ``conda.yaml``, and the wheels that it names.
+    into : Path
+        Where to build.
+    tell : callable
+        Is told each line that uv prints.
+    version : str or None
+        Of the Python to build it for; None takes the one that runs this.
+
+    Raises
+    ------
+    StepError
+        If uv can't.
+    """
+    same = version in (None, platform.python_version())
+    python = into / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    asked = sys.executable if same else str(version)
+    run([str(program), "venv", "--quiet", "--python", asked, str(into)], folder, inherited(), tell)
+    wanted = into / "requirements.txt"
+    wishes = packaged.listed_in(folder / "conda.yaml")
+    lines = [str(folder / each) if each.startswith("./") else each for each in wishes]
+    wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    install = ("pip", "install", "--quiet", "--python", str(python), "--requirements", str(wanted))
+    run([str(program), *install], folder, inherited(), tell)
+    told: list[str] = []
+    run([str(python), "-c", _LISTING], folder, inherited(), told.append)
+    return Interpreter(python, told[0], tuple(sorted(set(told[1:]))))
+
+
+def listed(folder: Path, top: Path) -> Path | None:
+    """Find the folder of the ``conda.yaml`` that counts in ``folder``, looking up to ``top``.
+
+    One that asks for more than pip can install is left to conda: then None.
+    """
+    for place in (folder, *folder.parents):
+        file = place / "conda.yaml"
+        if file.is_file():
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            others = content.get("dependencies", []) if isinstance(content, dict) else []
+            only_pip = all(each == "pip" or isinstance(each, dict) for each in others)
+            return place if only_pip and packaged.listed_in(file) else None
+        if place == top:
+            break
+    return None
 
 
 def _extras(locked: Path, pins: Sequence[str]) -> Iterator[str]:

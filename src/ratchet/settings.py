@@ -1,6 +1,7 @@
 """Every choice a user can make: ``params.yaml`` as frozen, checked settings."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -152,7 +153,18 @@ def _checked_change(value: Any) -> Any:
 
 
 Expression = Annotated[str, AfterValidator(_checked_expression)]
-Size = Annotated[float | str, AfterValidator(_checked_size)]
+Size = Annotated[
+    float | str,
+    AfterValidator(_checked_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                {"type": "string", "pattern": _SPAN.pattern},
+            ]
+        }
+    ),
+]
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
 Reasons = Annotated[
     tuple[tuple[str, str], ...],
@@ -638,6 +650,38 @@ def flat(settings: Section, prefix: str = "") -> dict[str, Any]:
 def as_yaml(settings: Settings) -> str:
     """Write settings as a parameter file that means the same."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def json_schema() -> str:
+    """Write the JSON schema of parameter files, by which editors complete, check and explain.
+
+    It knows names, types and ranges. Which settings contradict each other only
+    ``load`` can tell.
+    """
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "description": Settings.__doc__,
+        **_for_editors(Settings.model_json_schema()),
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _for_editors(schema: Any) -> Any:
+    """Leave out titles that repeat a name, and defaults of sections, which their settings have."""
+    if isinstance(schema, list):
+        return [_for_editors(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    is_section = "$ref" in schema and isinstance(schema.get("default"), dict)
+    kept = {
+        name: _for_editors(value)
+        for name, value in schema.items()
+        if not (name == "default" and is_section)
+        and not (name == "title" and isinstance(value, str))
+    }
+    # Settings hold pairs where YAML has a mapping.
+    is_mapping = kept.get("type") == "object" and kept.get("default") == []
+    return kept | {"default": {}} if is_mapping else kept
 
 
 def field_docs(

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import signal
 import sys
 import time
 import warnings
@@ -42,6 +41,7 @@ from ratchet import hooked, sources
 from ratchet.dvc_source import DvcDatasetSource, uri_of
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.gates import decimals, shown
+from ratchet.interrupts import terminated_as_interrupt
 from ratchet.lineage import place
 from ratchet.metrics import Metric
 from ratchet.project import Project, masked, tracking_uri
@@ -1090,24 +1090,6 @@ def _unwritable_told() -> Iterator[None]:
             f"The run's files can't be written{where}: {masked(error.strerror or str(error))}."
             " Make the experiment's artifact location writable."
         ) from error
-
-
-@contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, as a container gets it, end a step as Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever started us handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _user() -> str:

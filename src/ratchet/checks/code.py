@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ratchet
-from ratchet import lineage
+from ratchet import lineage, packaged
 from ratchet.checks.base import (
     Said,
     Site,
@@ -128,7 +128,14 @@ def whose_code(site: Site) -> Iterator[Said]:
     ours = site.root / "src" / "ratchet"
     running = Path(ratchet.__file__).resolve().parent
     if not (ours / "__init__.py").is_file():
-        yield ok(f"ratchet {ratchet.__version__} runs from {running}")
+        listed = packaged.listed_in(site.root / "conda.yaml")
+        other = packaged.other_than(listed)
+        if other:
+            told = f"{other}: no run can say that its code is what the project has on record"
+            yield error(told, f"{quoted('rm', '-rf', '.venv')} && {installing(site.root)}")
+        else:
+            asked = ", as conda.yaml asks" if any(map(packaged.is_ours, listed)) else ""
+            yield ok(f"ratchet {packaged.running_version()} runs from {running}{asked}")
         return
     wrong = False
     if running != ours.resolve():

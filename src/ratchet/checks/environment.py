@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ratchet import lineage
+from ratchet import lineage, packaged
 from ratchet.checks.base import (
     Said,
     Site,
@@ -21,7 +21,6 @@ from ratchet.checks.base import (
     ok,
     program,
     quoted,
-    read_yaml,
     some,
     warning,
 )
@@ -54,6 +53,9 @@ def python_version(site: Site) -> Iterator[Said]:
 
 def packages(site: Site) -> Iterator[Said]:
     """See that the installed packages have the versions of the lock."""
+    if not (site.root / "uv.lock").is_file() and (site.root / "conda.yaml").is_file():
+        yield from _as_listed(site.root)
+        return
     locked = _locked(site.root)
     asked = {_name(each) for each in _project(site.root).get("dependencies", ())}
     needed = _closure(locked, extras=False)
@@ -78,6 +80,28 @@ def packages(site: Site) -> Iterator[Said]:
         )
     if not missing and not other:
         yield ok(f"{count(len(needed), 'package')} as uv.lock has them")
+
+
+def _as_listed(root: Path) -> Iterator[Said]:
+    """Compare what is installed with the pins of a conda.yaml that is the lock itself."""
+    from packaging.markers import Marker
+
+    listed = _listed(root / "conda.yaml")
+    pins = [pin.partition(";") for pin in listed if "==" in pin.partition(";")[0]]
+    here = [pin.split("==") for pin, _, marker in pins if not marker or Marker(marker).evaluate()]
+    asked = {_name(name): version.strip() for name, version in here}
+    found = {name: _installed(name) for name in asked}
+    missing = sorted(name for name, version in found.items() if version is None)
+    other = sorted(name for name, version in found.items() if version not in (None, asked[name]))
+    mend = installing(root)
+    if missing:
+        yield error(f"{some(missing)} of conda.yaml not installed", mend)
+    if other:
+        named = some(f"{name} {found[name]} (listed: {asked[name]})" for name in other)
+        told = f"{count(len(other), 'package')} other than conda.yaml says: {named}"
+        yield warning(told, mend)
+    if not missing and not other:
+        yield ok(f"{count(len(asked), 'package')} as conda.yaml has them")
 
 
 def _installing(root: Path, names: list[str], locked: dict[str, list[dict[str, Any]]]) -> str:
@@ -113,12 +137,24 @@ def conda_yaml(site: Site) -> Iterator[Said]:
     listed = _listed(file)
     script = site.root / ".ci" / "conda_yaml.py"
     mend = f"python {script.relative_to(site.root)}" if script.is_file() else ""
-    if any(pin.startswith(("-e", "--editable", ".", "file:")) for pin in listed):
+    # A wheel says in its name which code it holds; a folder may hold any.
+    folders = ("-e", "--editable", ".", "file:")
+    if any(pin.startswith(folders) and not pin.endswith(".whl") for pin in listed):
         yield error(
             "conda.yaml installs the project itself: MLflow names the environment after this text"
             " alone, so that a second clone would run the first one's code",
             mend or r"sed -i -E '/^ *- (-e|--editable|\.)/d' conda.yaml",
         )
+        return
+    if not (site.root / "uv.lock").is_file():
+        gone = [pin for pin in listed if pin.endswith(".whl") and not _is_there(site.root, pin)]
+        if gone:
+            yield error(
+                f"conda.yaml names {some(gone)}, which is not there: nothing can build it",
+                quoted("git", "checkout", "HEAD", "--", *gone),
+            )
+        else:
+            yield ok(f"{count(len(listed), 'requirement')}, and no lock besides")
         return
     locked = _locked(site.root)
     pins = {pin.partition(";")[0].strip() for pin in listed}
@@ -140,6 +176,10 @@ def conda_yaml(site: Site) -> Iterator[Said]:
         yield error(f"conda.yaml differs from uv.lock: {'; '.join(told)}", mend)
     else:
         yield ok(f"{count(len(pins), 'pin')} of uv.lock")
+
+
+def _is_there(root: Path, wheel: str) -> bool:
+    return "://" in wheel or (root / wheel).is_file()
 
 
 def environment_manager(site: Site) -> Iterator[Said]:
@@ -283,13 +323,7 @@ def _needs(entry: dict[str, Any], extras: tuple[str, ...] | None) -> Iterator[di
 
 
 def _listed(file: Path) -> list[str]:
-    dependencies = read_yaml(file).get("dependencies")
-    return [
-        str(pin)
-        for each in (dependencies if isinstance(dependencies, list) else ())
-        if isinstance(each, dict)
-        for pin in each.get("pip") or ()
-    ]
+    return list(packaged.listed_in(file))
 
 
 def _name(requirement: str) -> str:

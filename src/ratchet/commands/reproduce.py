@@ -16,6 +16,7 @@ import yaml
 
 from ratchet import files, likeness, lineage, recorded, scratch, table, tracking
 from ratchet.errors import DataError, InterruptionError, RatchetError, StoreError
+from ratchet.interrupts import terminated_as_interrupt
 from ratchet.likeness import Distance
 from ratchet.metrics import Predictions
 from ratchet.project import Project
@@ -211,7 +212,7 @@ def run(
     trained = recorded.training_of(found.run_id)
     try:
         with (
-            tracking.terminated_as_interrupt(),
+            terminated_as_interrupt(),
             scratch.folder(keep, project.home) as folder,
         ):
             attempt = _Attempt(project.home, Recipe.read(trained, folder / "record"), folder)
@@ -446,21 +447,22 @@ class _Attempt:
         locked = scratch.locked(place, self._checkout)
         if lineage.lock_digest(place) != then:
             raise StepError("the recorded one is not in the commit")
-        if locked is None:
+        listed = scratch.listed(place, self._checkout) if locked is None else None
+        if locked is None and listed is None:
             raise StepError("the recorded one is a conda.yaml, which uv can't build")
         program = scratch.uv(self._home)
         if program is None:
             raise StepError("there is no uv to build it with (`pip install uv` brings it)")
         logger.info("reproduce: building the environment of lock %s with uv", then)
         try:
-            interpreter = scratch.build(
-                program,
-                locked,
-                self._folder / "environment",
-                self._told("environment"),
-                version=self._recipe.tags.get("ratchet.hardware.python"),
-                pins=self._recipe.pins,
-            )
+            into, tell = self._folder / "environment", self._told("environment")
+            python = self._recipe.tags.get("ratchet.hardware.python")
+            if locked is not None:
+                pins = self._recipe.pins
+                interpreter = scratch.build(program, locked, into, tell, version=python, pins=pins)
+            else:
+                assert listed is not None
+                interpreter = scratch.build_listed(program, listed, into, tell, version=python)
         except StepError as error:
             raise StepError(f"uv could not build the recorded one ({error})") from None
         self.built = True
