@@ -37,7 +37,8 @@ def comment(report: str, gates: str = "", commit: str = "", run: str = "") -> st
 def _gates(told: str) -> str:
     if not told.strip():
         return ""
-    lines, told = "\n", told.rstrip().replace("```", "'''")
+    lines = "\n"
+    told = "\n".join(line.rstrip() for line in told.rstrip().splitlines()).replace("```", "'''")
     if len(told) > MOST_GATES:
         told, lines = told[:MOST_GATES], "\n…\n"
     summary = "What each gate would say, were it to be promoted now"

@@ -188,7 +188,7 @@ def test_the_first_report_is_a_new_comment_and_the_next_one_replaces_it(tmp_path
 
 def test_a_comment_has_its_mark_the_report_the_gates_and_where_it_comes_from():
     told = script().comment(
-        "# A report\n\nIt won.\n", "gate  passed\na     yes\n", "c0ffee1234", "https://ci/7"
+        "# A report\n\nIt won.\n", "gate  passed  \na     yes     \n", "c0ffee1234", "https://ci/7"
     )
     assert told == (
         "<!-- ratchet report -->\n# A report\n\nIt won.\n\n"
