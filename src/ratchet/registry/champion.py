@@ -6,8 +6,9 @@ interrupted, the next command finishes.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ratchet.registry import versions
 from ratchet.registry.ledger import Kind, Ledger, Line
@@ -115,8 +116,7 @@ def _writes(
 ) -> Iterator[Callable[[], None]]:
     """Yield the writes that make the registry show a line, in their order."""
     evidence = ledger.evidence_of(line)
-    tags = {str(name): str(value) for name, value in evidence.get("tags", {}).items()}
-    tags |= {"ratchet.decision": line.kind, "ratchet.decision_run": line.decision_run}
+    tags = _tags(evidence, line)
     # What is said of a version stays when it comes back, and when somebody else put it there.
     told = f"{evidence['name']}: {line.reason}" if "name" in evidence else None
     yield lambda: versions.describe(version, tags, told)
@@ -130,6 +130,12 @@ def _writes(
     yield lambda: versions.hold_alias(version, settings.registry.alias)
 
 
+def _tags(evidence: Mapping[str, Any], line: Line) -> dict[str, str]:
+    """Say of a version what was decided about it, and on what grounds."""
+    tags = {str(name): str(value) for name, value in evidence.get("tags", {}).items()}
+    return tags | {"ratchet.decision": line.kind, "ratchet.decision_run": line.decision_run}
+
+
 def _is_last(ledger: Ledger, line: Line) -> bool:
     latest = last_move(ledger.lines())
     return latest is None or latest.number <= line.number
@@ -140,15 +146,23 @@ def _version(settings: Settings, ledger: Ledger, line: Line) -> Version:
     if line.champion is not None:
         return versions.get(settings, line.champion)
     standing = versions.of_run(settings, line.run_id)
-    made = standing or versions.register(
-        settings, run_id=line.run_id, model_uri=ledger.evidence_of(line)["model_uri"]
-    )
+    made = standing or _registered(settings, ledger, line)
     number = ledger.bind(line, made.number)
     if number == made.number:
         return made
     if standing is None:
         versions.delete(made)
     return versions.get(settings, number)
+
+
+def _registered(settings: Settings, ledger: Ledger, line: Line) -> Version:
+    evidence = ledger.evidence_of(line)
+    return versions.register(
+        settings,
+        run_id=line.run_id,
+        model_uri=evidence["model_uri"],
+        tags=_tags(evidence, line),
+    )
 
 
 def _observe(settings: Settings, ledger: Ledger, lines: tuple[Line, ...], holder: Version) -> None:
