@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "ratchet"
 
 FLOORS = (
     {"errors", "hooked"},
-    {"drawing", "exact", "expressions", "files", "folds", "problem", "sources"},
+    {"drawing", "exact", "expressions", "files", "folds", "problem", "sources", "terminal"},
     {"lineage", "metrics", "schema", "settings"},
     {"features", "profile", "project", "splits", "table", "taxi"},
     {"backends", "ensemble", "gates", "leakage"},
