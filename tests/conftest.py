@@ -56,6 +56,33 @@ UNSET = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
 PATIENCE = 300
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick() -> None:
+    """Let this process leave out what takes time and matters to no test."""
+    hurry()
+
+
+def hurry() -> None:
+    """Leave out what takes time and matters to no test: in this process, and until its end.
+
+    That is an exact latency, which promote takes two seconds for, and the wait
+    until a database is on the disk: whoever is killed loses nothing without it,
+    only a machine whose power fails would.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    from ratchet import cost
+
+    cost._SECONDS = 0.01
+    event.listen(Engine, "connect", _without_waiting)
+
+
+def _without_waiting(connection: object, _: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables made, built once: that takes seconds."""
@@ -219,12 +246,11 @@ def evaluated(made_once: Path, store: object, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def project(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> "Project":
+def project(evaluated: Path) -> "Project":
     """A linear model, evaluated, which nobody has judged yet."""
-    from ratchet import cost, tracking
+    from ratchet import tracking
     from ratchet.project import Project
 
-    monkeypatch.setattr(cost, "_SECONDS", 0.01)  # a test needs no exact latency
     opened = Project.open(evaluated)
     tracking.connect(opened)
     return opened

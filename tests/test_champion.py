@@ -5,9 +5,12 @@ import os
 import shutil
 import signal
 import sqlite3
+from functools import cache
+from multiprocessing import forkserver
 
 import mlflow
 import pytest
+from conftest import ROOT, hurry
 
 from ratchet import tracking
 from ratchet.errors import StoreError
@@ -38,7 +41,17 @@ WRITES = (
 
 # A fork of this very process would inherit OpenMP's threads without their lives.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["ratchet.steps.promote", "sklearn.ensemble", "xgboost", "skrub"])
+
+
+@cache
+def warm():
+    """Start the process that the others are forks of, with all that they would have to import."""
+    needed = ["mlflow", "ratchet.steps.promote", "sklearn.ensemble", "xgboost", "skrub"]
+    processes.set_forkserver_preload(needed)
+    with pytest.MonkeyPatch.context() as patch:
+        # It is not given this one's sys.path, and leaves out what it can't find without a word.
+        patch.setenv("PYTHONPATH", str(ROOT / "src"))
+        forkserver.ensure_running()
 
 
 @pytest.fixture
@@ -157,6 +170,7 @@ class Killer:
 
 def killed_promotion(params, uri, at, after, writes):
     os.environ["MLFLOW_TRACKING_URI"] = uri
+    hurry()
     killer = Killer(at, after)
     killer.arm()
     promote.run(Project.open(params))
@@ -178,6 +192,7 @@ def copy_of(folder, target, uri_of):
 def test_killed_at_any_write_one_champion_stands_and_the_ledger_tells_the_truth(
     project, better, tmp_path, monkeypatch
 ):
+    warm()
     promote.run(project)
     shutil.rmtree(better.promoted, ignore_errors=True)
 
@@ -226,6 +241,7 @@ def test_killed_at_any_write_one_champion_stands_and_the_ledger_tells_the_truth(
 
 def promote_at_once(params, uri, barrier, answers):
     os.environ["MLFLOW_TRACKING_URI"] = uri
+    hurry()
     project = Project.open(params)
     tracking.connect(project)
     barrier.wait(60)
@@ -234,6 +250,7 @@ def promote_at_once(params, uri, barrier, answers):
 
 
 def at_once(uri, *params):
+    warm()
     barrier, answers = processes.Barrier(len(params)), processes.Queue()
     children = [
         processes.Process(target=promote_at_once, args=(each, uri, barrier, answers))

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -16,6 +17,10 @@ import pytest
 import yaml
 from conftest import ROOT, tiny_settings, tiny_table
 from debug_backend import on_shelf
+from screen import on_terminal
+from sklearn.linear_model import Ridge
+
+from ratchet import cli
 
 HEAVY = ("mlflow", "hyperopt", "sklearn", "xgboost", "lightgbm", "torch", "skrub", "skops")
 
@@ -171,6 +176,210 @@ def test_sample_data_are_written_where_they_are_asked_for(tmp_path, call):
     path = where / "green_tripdata_2024-02.parquet"
     assert out == f"{path}\n"
     assert len(pd.read_parquet(path)) > 0
+
+
+# For machines, and for whoever wants to hear nothing
+
+
+KEYS = {
+    *("step", "runs", "data_version", "rows", "leader", "tried", "scores", "decision", "paths"),
+    "store",
+}
+
+
+@pytest.fixture
+def stream(monkeypatch):
+    """Let the log of the steps go where a process writes it, not where pytest catches it."""
+    logger = logging.getLogger("ratchet")
+    handler = cli._Stderr()
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+def test_every_step_says_in_json_what_it_has_made(evaluated, call, store, stream):
+    made = {}
+    for step in ("prepare", "train", "evaluate", "promote"):
+        code, out, err = call(step, "--params", evaluated, "--json")
+        assert code == 0
+        assert f"{step}: " in err
+        made[step] = json.loads(out)
+        assert set(made[step]) == KEYS
+        assert made[step]["step"] == step
+    assert made["prepare"]["leader"] is None
+    assert sum(made["prepare"]["rows"].values()) == 240
+    train, evaluate, promote = (made[step] for step in ("train", "evaluate", "promote"))
+    assert train["leader"]["name"] == "sklearn/ridge"
+    assert train["scores"]["valid/rmse"]["score"] == train["leader"]["score"]
+    assert train["scores"]["valid/rmse"]["baseline"] == train["leader"]["baseline_score"]
+    assert [each["family"] for each in train["tried"]] == ["ridge", "baseline"]
+    test = evaluate["scores"]["test/rmse"]
+    assert test["low"] < test["score"] < test["high"] < test["baseline"]
+    metrics = json.loads((evaluated.parent / evaluate["paths"]["metrics"]).read_text())
+    assert (test["score"], test["low"]) == (metrics["test/rmse"], metrics["test/rmse_low"])
+    assert promote["decision"]["promoted"] is True
+    assert promote["decision"]["version"] == 1
+    assert {gate["name"] for gate in promote["decision"]["gates"]} >= {"better_than_baseline"}
+    for step, run_id in promote["runs"].items():
+        assert store.get_run(run_id).data.tags["ratchet.step"] == step
+    assert set(promote["runs"]) == {"prepare", "train", "evaluate", "decision"}
+    for path in promote["paths"].values():
+        assert (evaluated.parent / path).exists(), path
+
+
+def test_a_run_says_all_of_it_in_json(tiny, call, stream):
+    code, out, err = call("run", "--params", tiny(), "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["step"], told["decision"]["promoted"]) == ("run", True)
+    assert {"valid/rmse", "test/rmse", "test/mae"} <= set(told["scores"])
+    assert set(told["runs"]) == {"prepare", "train", "evaluate", "decision"}
+    assert "  trial 1: sklearn/baseline " in err
+
+
+def test_no_is_an_answer_in_json_too(evaluated, call):
+    refuse = ("--params", evaluated, "--set", "promote.required=0.5", "--json", "--strict")
+    code, out, _ = call("promote", *refuse)
+    assert code == 1
+    decision = json.loads(out)["decision"]
+    assert (decision["promoted"], decision["outcome"]) == (False, "kept")
+    assert decision["reason"].startswith("rmse ")
+
+
+def test_a_dry_run_in_json_has_no_table_beside_it(evaluated, call):
+    code, out, _ = call("promote", "--params", evaluated, "--dry-run", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["decision"]["decision_run"] is None
+    assert "decision" not in told["runs"]
+
+
+def test_a_mistake_leaves_stdout_empty_for_machines_too(tiny, call):
+    code, out, err = call("prepare", "--params", tiny(data__target="prise"), "--json")
+    assert (code, out) == (2, "")
+    assert err.startswith("DataError: data.target: There is no column 'prise'")
+
+
+NUMBER = r"[\d,.]+"
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        ("prepare", r"prepare: 240 rows: train 153, valid 39, test 48"),
+        ("train", rf"train: sklearn/ridge won of 3 trials; valid/rmse {NUMBER}, baseline {NUMBER}"),
+        (
+            "evaluate",
+            rf"evaluate: sklearn/ridge test/rmse {NUMBER} \[{NUMBER}, {NUMBER}\],"
+            rf" baseline {NUMBER}",
+        ),
+        (
+            "promote",
+            rf"promote: promoted as version 1 of tiny: rmse {NUMBER}, no champion yet",
+        ),
+        (
+            "run",
+            rf"run: sklearn/ridge test/rmse {NUMBER} \[{NUMBER}, {NUMBER}\], baseline {NUMBER};"
+            rf" promoted as version 1 of tiny: rmse {NUMBER}, no champion yet",
+        ),
+    ],
+)
+def test_a_quiet_step_says_one_line(evaluated, call, stream, step, line):
+    code, out, err = call(step, "--params", evaluated, "--quiet")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(line + "\n", out), out
+
+
+def test_a_quiet_step_says_why_nothing_was_promoted(evaluated, call, stream):
+    refuse = ("--params", evaluated, "--set", "promote.required=0.5", "--quiet")
+    code, out, err = call("promote", *refuse)
+    assert (code, err) == (0, "")
+    assert out.startswith("promote: not promoted: rmse ")
+    assert call("promote", *refuse)[1].startswith("promote: no new candidate: rmse ")
+
+
+@pytest.mark.parametrize("option", ["--json", "--quiet"])
+def test_what_a_model_prints_is_no_answer(evaluated, call, monkeypatch, option):
+    fit = Ridge.fit
+
+    def chatty(self, *arguments, **more):
+        sys.stdout.write("chatter\n")
+        return fit(self, *arguments, **more)
+
+    monkeypatch.setattr(Ridge, "fit", chatty)
+    code, out, err = call("train", "--params", evaluated, option)
+    assert code == 0
+    assert "chatter" not in out
+    assert ("chatter" in err) == (option == "--json")
+    assert out.count("\n") == 1 or json.loads(out)["leader"]["name"] == "sklearn/ridge"
+
+
+# On a terminal
+
+
+def colourless(**environment):
+    """Give the environment of a process on a terminal without wishes of its own."""
+    names = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    return {**kept, "TERM": "xterm-256color", **environment}
+
+
+@pytest.mark.slow
+def test_a_run_on_a_narrow_terminal_in_ascii_shows_where_it_is_and_ends_with_a_table(
+    tiny, tmp_path, store
+):
+    params, seen = tiny(), set()
+
+    def look(screen):
+        seen.update(re.findall(r"^. (\w+) - [a-z]+", screen.text, flags=re.MULTILINE))
+
+    code, screen = on_terminal(
+        [sys.executable, str(ROOT / "src"), "run", "--params", str(params)],
+        40,
+        environment=colourless(NO_COLOR="1", PYTHONIOENCODING="ascii"),
+        cwd=tmp_path,
+        look=look,
+    )
+    assert code == 0, screen.text
+    assert seen == {"run", "prepare", "train", "evaluate", "promote"}
+    assert screen.cursor
+    assert screen.colours == set()
+    assert screen.raw.isascii()
+    assert max(map(len, screen.lines)) <= 40
+    # Nothing of the pictures is left, and the table has become a list.
+    assert "promote - " not in screen.text
+    at = screen.lines.index("What was tried")
+    assert screen.lines[at + 1] == "ridge"
+    assert screen.lines[at + 2].startswith("  trials 2 - failed 0 - best")
+    assert "promoted   yes, as version 1 of tiny" in screen.lines
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_a_terminal_leaves_one_sentence_and_the_cursor(evaluated, tmp_path):
+    typed = []
+
+    def look(screen):
+        if all(word in screen.text for word in ("of 100000 trials", "trying")) and not typed:
+            typed.append(screen.text)
+            return b"\x03"
+        return None
+
+    chosen = "train.families=[ridge] train.search.max_trials=100000"
+    code, screen = on_terminal(
+        [sys.executable, str(ROOT / "src"), "train", "--params", str(evaluated), "--set", chosen],
+        100,
+        environment=colourless(),
+        cwd=tmp_path,
+        look=look,
+    )
+    assert code == 130, screen.text
+    assert re.search(r"^\S train · search [━╸╺]{24} .* of 100000 trials", typed[0], re.MULTILINE)
+    assert screen.cursor
+    # What the search had drawn is gone, but for what it has told.
+    assert [line for line in screen.lines if line] == [
+        "train: regression problem, 153 + 39 rows, 4 columns",
+        "train was interrupted; its run is marked KILLED.",
+    ]
 
 
 # Mistakes: code 2, one sentence, nothing half-written, no run left open

@@ -21,6 +21,7 @@ FLOORS = (
         "packaged",
         "problem",
         "sources",
+        "terminal",
     },
     {"lineage", "metrics", "schema", "settings"},
     {"association", "features", "profile", "project", "splits", "table", "taxi", "wording"},

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 import yaml
 from conftest import PATIENCE, Clone, tiny_settings, tiny_table
-from test_champion import at_once, check_that_one_won, holders, processes
+from test_champion import at_once, check_that_one_won, holders, processes, warm
 
 from ratchet import cost
 from ratchet.project import Project
@@ -197,6 +197,7 @@ def test_every_one_of_many_decisions_at_once_on_a_server_is_told_once(store, ser
         {"name": "many", "data": {"source": "data", "target": "y"}}, origin="here"
     )
     experiment = store.create_experiment("many")
+    warm()
     barrier = processes.Barrier(3)
     children = [
         processes.Process(target=decide_often, args=(settings, experiment, server, barrier))

@@ -4,8 +4,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from ratchet.commands.doctor import Diagnosis
     from ratchet.commands.history import History
     from ratchet.commands.init import Made, Plan
+    from ratchet.commands.outcome import Outcome
     from ratchet.commands.reproduce import Reproduction
-    from ratchet.commands.status import Status
+    from ratchet.commands.status import Status, Tried
     from ratchet.progress import SearchProgress
     from ratchet.project import Project
     from ratchet.steps.promote import Decision
@@ -55,17 +56,30 @@ SetOption = Annotated[
         metavar="NAME=VALUE",
     ),
 ]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print warnings, errors and one line at the end.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout; the rest goes to stderr.")
+]
 DEFAULT_PARAMS = Path("params.yaml")
 SAMPLE_MONTHS = ["2023-01", "2023-02"]
 
 
 @app.command()
-def prepare(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
+def prepare(
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
     """Read, check, filter and split the table."""
     project = _project(params, set_)
-    from ratchet.steps import prepare as step
+    with _watched(project, "prepare", quiet=quiet, json=json) as progress:
+        from ratchet.steps import prepare as step
 
-    step.run(project)
+        step.run(project, progress.on_phase)
+    _tell(project, "prepare", quiet=quiet, json=json)
 
 
 @app.command()
@@ -79,6 +93,8 @@ def train(
             metavar="FILE",
         ),
     ] = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Search for the best model on the prepared rows."""
     project = _project(params, set_)
@@ -87,19 +103,34 @@ def train(
         from ratchet.course import Record
 
         trials = len(Record.load(replay).course.trials)
-    from ratchet.steps import train as step
+    with _watched(project, "train", quiet=quiet, json=json, trials=trials) as progress:
+        from ratchet.steps import train as step
 
-    with _progress(project, trials) as progress:
-        step.run(project, progress.on_trial, progress.on_phase, replay=replay)
+        progress.on_step("train")  # its budget begins after the seconds that the import took
+        step.run(
+            project,
+            progress.on_trial,
+            progress.on_phase,
+            on_start=progress.on_start,
+            replay=replay,
+        )
+    _tell(project, "train", quiet=quiet, json=json)
 
 
 @app.command()
-def evaluate(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
+def evaluate(
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
     """Judge the leader on the test rows."""
     project = _project(params, set_)
-    from ratchet.steps import evaluate as step
+    with _watched(project, "evaluate", quiet=quiet, json=json) as progress:
+        from ratchet.steps import evaluate as step
 
-    step.run(project)
+        step.run(project, progress.on_phase)
+    _tell(project, "evaluate", quiet=quiet, json=json)
 
 
 @app.command()
@@ -118,16 +149,25 @@ def promote(
     ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the ledger.", metavar="TEXT")] = "",
     strict: Annotated[bool, typer.Option(help="Exit with 1 when nothing was promoted.")] = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Make the leader the champion if every gate passes."""
     project = _project(params, set_)
     if force and not reason.strip():
         raise RatchetError("--force needs a reason for the ledger: --reason 'why it must be'.")
-    from ratchet.steps import promote as step
+    with _watched(project, "promote", quiet=quiet, json=json) as progress:
+        from ratchet.steps import promote as step
 
-    decision = step.run(project, run_id=run, dry_run=dry_run, force=force, reason=reason)
-    if dry_run:
-        _show_gates(decision)
+        decision = step.run(
+            project,
+            run_id=run,
+            dry_run=dry_run,
+            force=force,
+            reason=reason,
+            on_phase=progress.on_phase,
+        )
+    _tell(project, "promote", decision, quiet=quiet, json=json, table=dry_run)
     if strict and not decision.promoted:
         raise typer.Exit(Exit.NO)
 
@@ -173,14 +213,25 @@ def rollback(
 
 
 @app.command()
-def run(params: ParamsOption = DEFAULT_PARAMS, set_: SetOption = []) -> None:
+def run(
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
     """Run prepare, train, evaluate and promote, and show what came out."""
     project = _project(params, set_)
-    from ratchet.commands import pipeline, status
+    with _watched(project, "run", quiet=quiet, json=json) as progress:
+        from ratchet.commands import pipeline
 
-    with _progress(project) as progress:
-        pipeline.run(project, progress.on_trial, progress.on_phase)
-    _show(status.read(project))
+        decision = pipeline.run(
+            project,
+            progress.on_trial,
+            progress.on_phase,
+            on_step=progress.on_step,
+            on_start=progress.on_start,
+        )
+    _tell(project, "run", decision, quiet=quiet, json=json)
 
 
 @app.command(name="status")
@@ -393,7 +444,11 @@ def sample(
 
 def main() -> None:
     """Run the command line; the only place that turns an error into a sentence."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if any(not _writes_utf(stream) for stream in (sys.stdout, sys.stderr)):
+        from ratchet import terminal
+
+        terminal.make_readable()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Stderr()])
     logging.getLogger("ratchet").setLevel(logging.INFO)
     # Threads that wait for each other by spinning slow a fit down thirty times as soon as another
     # program wants a core. OpenMP reads this once, when the first library that uses it is loaded.
@@ -417,6 +472,18 @@ def main() -> None:
         raise SystemExit(Exit.MISTAKE) from None
 
 
+class _Stderr(logging.Handler):
+    """Writes to what stderr is by then: a live view puts itself there, and draws below the line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):  # nobody reads it any more
+            sys.stderr.write(f"{self.format(record)}\n")
+
+
+def _writes_utf(stream: object) -> bool:
+    return str(getattr(stream, "encoding", "") or "utf-8").lower().startswith("utf")
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
@@ -434,53 +501,118 @@ def _project(params: Path, overrides: list[str]) -> "Project":
 
 
 @contextmanager
-def _progress(project: "Project", trials: int | None = None) -> Iterator["SearchProgress"]:
-    """Show the search as a live bar on a terminal, as a line a trial elsewhere."""
+def _watched(
+    project: "Project", step: str, *, quiet: bool, json: bool, trials: int | None = None
+) -> Iterator["SearchProgress"]:
+    """Show what a step does: live on a terminal, elsewhere by a line for each step forward."""
+    from ratchet import terminal
     from ratchet.progress import SearchProgress
 
-    with SearchProgress(project.settings, _console(stderr=True), trials=trials) as progress:
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    with ExitStack() as stack:
+        if quiet or json:
+            stack.enter_context(terminal.nothing_on_stdout(told=json))
+        shown = SearchProgress(
+            project.settings, terminal.console(stderr=True), trials=trials, quiet=quiet
+        )
+        progress = stack.enter_context(shown)
+        progress.on_step(step)
         yield progress
 
 
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
+def _tell(
+    project: "Project",
+    step: str,
+    decision: "Decision | None" = None,
+    *,
+    quiet: bool,
+    json: bool,
+    table: bool = False,
+) -> None:
+    """Say how a step has ended; a table of its own is for who looks at a terminal."""
+    from ratchet.commands import outcome, status
 
-    return Console(stderr=stderr, highlight=False)
+    if json:
+        typer.echo(_json(outcome.of(project, step, decision).plain()))
+    elif quiet:
+        typer.echo(outcome.of(project, step, decision).line())
+    elif step == "run":
+        _show(status.read(project))
+    elif not (table or sys.stdout.isatty()):
+        return
+    elif decision is not None:
+        _show_gates(decision)
+    elif step != "prepare":
+        _show_scores(outcome.of(project, step))
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from ratchet import terminal
+
+    return terminal.console(stderr=stderr)
 
 
 def _show(status: "Status") -> None:
     """Print the table that a run ends with."""
-    from rich.table import Table
+    from ratchet import terminal
 
+    console = _console()
+    console.print()
+    _show_tried(status.tried, status.leader.metric)
+    console.print()
+    terminal.show_facts(console, list(_facts(status)), 10)
+
+
+def _show_tried(families: Sequence["Tried"], metric: str) -> None:
+    """Print what was tried, the best family first."""
+    from ratchet import terminal
     from ratchet.gates import decimals, shown
 
     console = _console()
-    leader = status.leader
-    table = Table(title="What was tried", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("family")
-    for heading in ("trials", "failed", f"best valid/{leader.metric}", "seconds"):
-        table.add_column(heading, justify="right")
-    places = decimals(tried.best for tried in status.tried)
-    for tried in status.tried:
-        table.add_row(
+    places = decimals(tried.best for tried in families)
+    rows = [
+        (
             tried.family,
             str(tried.trials),
             str(tried.failed),
             shown(tried.best, places),
             f"{tried.seconds:.1f}",
         )
+        for tried in families
+    ]
+    console.print("What was tried", style="italic")
+    headings = ("family", "trials", "failed", f"best valid/{metric}", "seconds")
+    terminal.show_table(console, headings, rows, right=4)
+
+
+def _show_scores(found: "Outcome") -> None:
+    """Print what the step train or evaluate has found."""
+    from ratchet import terminal
+    from ratchet.gates import decimals, shown
+
+    console = _console()
     console.print()
-    console.print(table)
-    console.print()
-    for name, text in _facts(status):
-        console.print(f"[bold]{name:<10}[/bold] ", end="")
-        console.print(text, markup=False, soft_wrap=True)
+    if found.step == "train" and found.leader is not None:
+        _show_tried(found.tried, found.leader.metric)
+        console.print()
+    rows = []
+    for name, number in found.scores.items():
+        if found.step == "evaluate" and not name.startswith("test"):
+            continue
+        told = (number.score, number.low, number.high, number.baseline)
+        places = decimals(each for each in told if each is not None)
+        score, low, high, baseline = ("" if each is None else shown(each, places) for each in told)
+        rows.append((name, score, f"{low} to {high}" if low else "", baseline))
+    terminal.show_table(console, ("score", "leader", "interval", "baseline"), rows, right=3)
 
 
 def _json(value: object) -> str:
     import json
 
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    from ratchet import terminal
+
+    return json.dumps(value, indent=2, ensure_ascii=not terminal.takes_all_letters())
 
 
 def _show_plan(plan: "Plan") -> None:
@@ -526,19 +658,15 @@ def _show_made(plan: "Plan", made: "Made") -> None:
 
 def _show_gates(decision: "Decision") -> None:
     """Print what every gate said."""
-    from rich.table import Table
+    from ratchet import terminal
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("gate", "passed", "because"):
-        table.add_column(heading)
-    for gate in decision.gates:
-        table.add_row(gate.name, "yes" if gate.passed else "no", gate.reason)
-    _console().print(table, markup=False)
+    rows = [(gate.name, "yes" if gate.passed else "no", gate.reason) for gate in decision.gates]
+    terminal.show_table(_console(), ("gate", "passed", "because"), rows)
 
 
 def _show_history(found: "History") -> None:
     """Print the ledger, or the one line of it that was asked for."""
-    from rich.table import Table
+    from ratchet import terminal
 
     console = _console()
     if found.at is not None:
@@ -554,11 +682,8 @@ def _show_history(found: "History") -> None:
                 soft_wrap=True,
             )
     else:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("line", "when", "who", "what", "from", "to", "why"):
-            table.add_column(heading, overflow="fold")
-        for line in found.lines:
-            table.add_row(
+        rows = [
+            (
                 str(line.number),
                 line.at[:19],
                 line.who,
@@ -567,7 +692,9 @@ def _show_history(found: "History") -> None:
                 str(line.champion or "") if line.kind.moves else "",
                 line.reason,
             )
-        console.print(table, markup=False)
+            for line in found.lines
+        ]
+        terminal.show_table(console, ("line", "when", "who", "what", "from", "to", "why"), rows)
     if found.faults is not None:
         for fault in found.faults:
             console.print(f"FAULT {fault}", markup=False, soft_wrap=True)
@@ -605,10 +732,9 @@ def _show_diagnosis(found: "Diagnosis") -> None:
 
 def _show_reproduction(found: "Reproduction") -> None:
     """Print whether a model was made again, and what differs."""
-    console = _console()
-    for name, text in _reproduced(found):
-        console.print(f"[bold]{name:<16}[/bold] ", end="")
-        console.print(text, markup=False, soft_wrap=True)
+    from ratchet import terminal
+
+    terminal.show_facts(_console(), list(_reproduced(found)), 16)
 
 
 def _reproduced(found: "Reproduction") -> Iterator[tuple[str, str]]:

@@ -201,6 +201,7 @@ def train(
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
     *,
+    on_start: Callable[[Candidate], None] = lambda _: None,
     deadline: float | None = None,
     journal: Journal | None = None,
     replay: Course | None = None,
@@ -220,6 +221,8 @@ def train(
         Is told of every trial as it ends.
     on_phase : callable
         Is told what begins after the search: ``STABILITY``, ``REFIT``.
+    on_start : callable
+        Is told of every candidate that is tried, as that begins.
     deadline : float, optional
         Time of ``time.monotonic()`` at which to be done; None takes
         ``train.search.budget_seconds`` from now.
@@ -250,7 +253,7 @@ def train(
     threads = replay.threads if replay else settings.train.threads or usable_cores()
     bench = _Bench(train_rows, valid_rows, schema, settings, metric, threads)
     if replay is None:
-        trials = _search(bench, shelf, seconds, on_trial, journal)
+        trials = _search(bench, shelf, seconds, on_trial, on_start, journal)
     else:
         check_offered(shelf, replay)
         trials = again(
@@ -258,6 +261,7 @@ def train(
             lambda trial: bench.evaluate(trial.candidate, None, trial.cuts),
             metric.loss,
             on_trial,
+            on_start=on_start,
         )
     leader = best(trials, metric)
     on_phase(STABILITY)
@@ -318,6 +322,7 @@ def _search(
     shelf: Sequence[tuple[Backend, Family]],
     seconds: float | None,
     on_trial: Callable[[TrialResult], None],
+    on_start: Callable[[Candidate], None],
     journal: Journal | None,
 ) -> tuple[TrialResult, ...]:
     kept = journal.trials() if journal else ()
@@ -350,6 +355,7 @@ def _search(
         bench.settings.seed,
         ended,
         [trial for trial, _ in kept],
+        on_start,
     )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -540,12 +541,26 @@ def library_versions(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 def environment() -> tuple[str, ...]:
     """List every installed distribution as a pin, such as ``numpy==2.4.6``, sorted."""
+    return _installed(tuple((place, _touched(Path(place))) for place in sys.path))
+
+
+# Hundreds of files take a third of a second to read, and every step and decision asks.
+@lru_cache(maxsize=1)
+def _installed(_places: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """Read it once while the places are as they are: to install or remove changes a folder."""
     found = {
         f"{each.name.lower().replace('_', '-')}=={each.version}"
         for each in importlib.metadata.distributions()
         if each.name  # what a broken installation left behind has none
     }
     return tuple(sorted(found))
+
+
+def _touched(place: Path) -> int:
+    try:
+        return place.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def place(file: Path) -> str:

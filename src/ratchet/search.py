@@ -146,6 +146,7 @@ def search(
     seed: int,
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     earlier: Sequence[TrialResult] = (),
+    on_start: Callable[[Candidate], None] = lambda _: None,
 ) -> tuple[TrialResult, ...]:
     """Try candidates until the budget is spent.
 
@@ -178,6 +179,8 @@ def search(
     earlier : sequence of TrialResult
         Trials of an interrupted search, in their order. They are taken as
         they are: none is done again, and their time counts.
+    on_start : callable
+        Is told of every candidate that is tried, as that begins.
 
     Returns
     -------
@@ -195,7 +198,7 @@ def search(
     Wang, C., Wu, Q., Weimer, M. and Zhu, E. (2021). FLAML: A Fast and
     Lightweight AutoML Library. MLSys 3.
     """
-    return _Search(shelf, evaluate, loss, budget, seed, on_trial, earlier).run()
+    return _Search(shelf, evaluate, loss, budget, seed, on_trial, earlier, on_start).run()
 
 
 class _Search:
@@ -210,6 +213,7 @@ class _Search:
         seed: int,
         on_trial: Callable[[TrialResult], None],
         earlier: Sequence[TrialResult],
+        on_start: Callable[[Candidate], None],
     ) -> None:
         self._families = [family for _, family in sorted(shelf, key=lambda pair: pair[1].cost)]
         self._backend_of = {family.name: backend for backend, family in shelf}
@@ -222,6 +226,7 @@ class _Search:
         self._score_loss = loss
         self._budget = budget
         self._on_trial = on_trial
+        self._on_start = on_start
         self._earlier = {trial.candidate.key: trial for trial in earlier}
         self._results: list[TrialResult] = []
         self._costs = {family.name: family.cost for _, family in shelf}
@@ -276,6 +281,7 @@ class _Search:
                 if (self._results or n_running) and self._is_over():
                     return None
                 self._seen.add(candidate.key)
+                self._on_start(candidate)
                 return candidate
             self._seen.add(candidate.key)
             self._add(replace(known, candidate=candidate, resumed=True))
@@ -418,6 +424,7 @@ def again(
     loss: Callable[[float], float],
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     *,
+    on_start: Callable[[Candidate], None] = lambda _: None,
     beside: int = 1,
     interrupt: Callable[[], None] = lambda: None,
 ) -> tuple[TrialResult, ...]:
@@ -435,6 +442,9 @@ def again(
         Turns a score into a number to minimise.
     on_trial : callable
         Is told of every trial in their order.
+    on_start : callable
+        Is told of every candidate that is tried, as that begins; with several
+        at the same time from several threads.
     beside : int
         Trials that are made at the same time.
     interrupt : callable
@@ -451,6 +461,7 @@ def again(
     def one(trial: TrialResult) -> TrialResult:
         if trial.error:
             return replace(trial, seconds=0.0, elapsed=time.monotonic() - started)
+        on_start(trial.candidate)
         return _attempt(trial.candidate, lambda: evaluate(trial), started)
 
     def add(result: TrialResult) -> None:

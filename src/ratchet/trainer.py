@@ -183,6 +183,7 @@ def train(
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
     *,
+    on_start: Callable[[Candidate], None] = lambda _: None,
     groups: np.ndarray | None = None,
     deadline: float | None = None,
     journal: Journal | None = None,
@@ -202,6 +203,9 @@ def train(
         Is told of every trial as it ends.
     on_phase : callable
         Is told what begins after the search: ``ENSEMBLE``, ``REFIT``.
+    on_start : callable
+        Is told of every candidate that is tried, as that begins; maybe from
+        several threads.
     groups : np.ndarray of shape (n_train + n_valid,), optional
         Codes of the groups that no fold may part, for the split by group.
     deadline : float, optional
@@ -237,10 +241,11 @@ def train(
         kept = journal.trials() if journal else ()
         bench = _bench(make, shelf, seconds, kept)
         bench.remember(kept)
-        trials = _search(bench, shelf, seconds, on_trial, journal, [trial for trial, _ in kept])
+        earlier = [trial for trial, _ in kept]
+        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, earlier)
     else:
         bench = make.again(replay)
-        trials = _replayed(bench, shelf, replay, on_trial)
+        trials = _replayed(bench, shelf, replay, on_trial, on_start)
     leader = best(trials, metric)
     baselines = [family.name for _, family in shelf if family.is_baseline]
     on_phase(ENSEMBLE)
@@ -477,6 +482,7 @@ def _search(
     shelf: Sequence[tuple[Backend, Family]],
     seconds: float | None,
     on_trial: Callable[[TrialResult], None],
+    on_start: Callable[[Candidate], None],
     journal: Journal | None,
     earlier: Sequence[TrialResult],
 ) -> tuple[TrialResult, ...]:
@@ -526,6 +532,7 @@ def _search(
         settings.seed,
         ended,
         earlier,
+        on_start,
     )
 
 
@@ -556,6 +563,7 @@ def _replayed(
     shelf: Sequence[tuple[Backend, Family]],
     course: Course,
     on_trial: Callable[[TrialResult], None],
+    on_start: Callable[[Candidate], None],
 ) -> tuple[TrialResult, ...]:
     """Try again what an earlier search has tried, and end each fit where it was ended then."""
     check_offered(shelf, course)
@@ -570,6 +578,7 @@ def _replayed(
         lambda trial: bench.evaluate(trial.candidate, None, trial.cuts),
         bench.metric.loss,
         ended,
+        on_start=on_start,
         beside=bench.beside,
         interrupt=bench.interrupted.set,
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ratchet import metrics, tracking
 from ratchet.project import Project
-from ratchet.search import TrialResult
+from ratchet.search import Candidate, TrialResult
 from ratchet.steps import evaluate, notes, origin, prepare, promote, train
 from ratchet.steps.promote import Decision
 from ratchet.tracking import Score, Tag
@@ -14,22 +14,39 @@ def run(
     project: Project,
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
+    *,
+    on_step: Callable[[str], None] = lambda _: None,
+    on_start: Callable[[Candidate], None] = lambda _: None,
 ) -> Decision:
     """Prepare, train, evaluate and promote, as nested runs of one parent.
+
+    Parameters
+    ----------
+    project : Project
+        What to run.
+    on_trial, on_phase, on_start : callable
+        As the steps take them.
+    on_step : callable
+        Is told the name of each step as it begins.
 
     Raises
     ------
     RatchetError
         If a step fails; the steps before it keep what they made.
     """
+    on_phase("store")
     origin.require_clean(project)
     tracking.connect(project)
     with tracking.run(project, "main", name="pipeline") as run_id:
-        prepare.run(project)
+        on_step("prepare")
+        prepare.run(project, on_phase)
         origin.record(run_id, project, origin.of(project, origin.read_data(project)))
-        leader = train.run(project, on_trial, on_phase)
-        scores = evaluate.run(project)
-        decision = promote.run(project)
+        on_step("train")
+        leader = train.run(project, on_trial, on_phase, on_start=on_start)
+        on_step("evaluate")
+        scores = evaluate.run(project, on_phase)
+        on_step("promote")
+        decision = promote.run(project, on_phase=on_phase)
         main = scores.score(leader.metric)
         tracking.write(
             run_id,

@@ -120,12 +120,7 @@ def _writes(
 ) -> Iterator[Callable[[], None]]:
     """Yield the writes that make the registry show a line, in their order."""
     evidence = ledger.evidence_of(line)
-    tags = {
-        str(name): str(value)
-        for name, value in evidence.get("tags", {}).items()
-        if not str(name).startswith(_NOT_ON_VERSIONS)
-    }
-    tags |= {"ratchet.decision": line.kind, "ratchet.decision_run": line.decision_run}
+    tags = _tags(evidence, line)
     # What is said of a version stays when it comes back, and when somebody else put it there.
     told = _description(line, evidence) if "name" in evidence else None
     yield lambda: versions.describe(version, tags, told)
@@ -147,6 +142,16 @@ def _description(line: Line, evidence: Mapping[str, Any]) -> str:
     return "\n\n".join(filter(None, (told, evidence.get("summary"))))
 
 
+def _tags(evidence: Mapping[str, Any], line: Line) -> dict[str, str]:
+    """Say of a version what was decided about it, and on what grounds."""
+    tags = {
+        str(name): str(value)
+        for name, value in evidence.get("tags", {}).items()
+        if not str(name).startswith(_NOT_ON_VERSIONS)
+    }
+    return tags | {"ratchet.decision": line.kind, "ratchet.decision_run": line.decision_run}
+
+
 def _is_last(ledger: Ledger, line: Line) -> bool:
     latest = last_move(ledger.lines())
     return latest is None or latest.number <= line.number
@@ -157,15 +162,23 @@ def _version(settings: Settings, ledger: Ledger, line: Line) -> Version:
     if line.champion is not None:
         return versions.get(settings, line.champion)
     standing = versions.of_run(settings, line.run_id)
-    made = standing or versions.register(
-        settings, run_id=line.run_id, model_uri=ledger.evidence_of(line)["model_uri"]
-    )
+    made = standing or _registered(settings, ledger, line)
     number = ledger.bind(line, made.number)
     if number == made.number:
         return made
     if standing is None:
         versions.delete(made)
     return versions.get(settings, number)
+
+
+def _registered(settings: Settings, ledger: Ledger, line: Line) -> Version:
+    evidence = ledger.evidence_of(line)
+    return versions.register(
+        settings,
+        run_id=line.run_id,
+        model_uri=evidence["model_uri"],
+        tags=_tags(evidence, line),
+    )
 
 
 def _observe(settings: Settings, ledger: Ledger, lines: tuple[Line, ...], holder: Version) -> None:

@@ -110,7 +110,9 @@ def of_run(settings: Settings, run_id: str) -> Version | None:
     return _as_version(min(found, key=lambda version: int(version.version))) if found else None
 
 
-def register(settings: Settings, *, run_id: str, model_uri: str) -> Version:
+def register(
+    settings: Settings, *, run_id: str, model_uri: str, tags: Mapping[str, str] | None = None
+) -> Version:
     """Make a version of a run's model, which holds no stage and no alias yet.
 
     Parameters
@@ -121,6 +123,8 @@ def register(settings: Settings, *, run_id: str, model_uri: str) -> Version:
         Run that trained the model.
     model_uri : str
         Where its model is, ``models:/m-…``.
+    tags : mapping of str to str, optional
+        What else is to be said of it from the first moment.
 
     Raises
     ------
@@ -143,7 +147,7 @@ def register(settings: Settings, *, run_id: str, model_uri: str) -> Version:
                     source=logged.artifact_location,
                     run_id=run_id,
                     model_id=model_id,
-                    tags={RUN_TAG: run_id},
+                    tags={**(tags or {}), RUN_TAG: run_id},
                 )
             )
         )
@@ -160,9 +164,11 @@ def describe(version: Version, tags: Mapping[str, str], description: str | None)
     client, number = mlflow.MlflowClient(), str(version.number)
 
     def write() -> None:
+        found = client.get_model_version(version.model, number)
         for name, value in tags.items():
-            client.set_model_version_tag(version.model, number, name, value)
-        if description is not None:
+            if found.tags.get(name) != value:  # each is a request of its own
+                client.set_model_version_tag(version.model, number, name, value)
+        if description is not None and found.description != description:
             client.update_model_version(version.model, number, description)
 
     with tracking.translated():

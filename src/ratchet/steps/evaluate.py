@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,15 @@ MIN_UNSEEN = 20
 PLOT_ROWS = 1000
 
 
-def run(project: Project) -> Evaluation:
+def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> Evaluation:
     """Score the leader and the baseline on the test rows, with intervals.
+
+    Parameters
+    ----------
+    project : Project
+        Whose leader is judged.
+    on_phase : callable
+        Is told what begins: ``"predict"``, ``"scores and intervals"``, ``"report"``, ``"log"``.
 
     Raises
     ------
@@ -49,12 +57,14 @@ def run(project: Project) -> Evaluation:
     with tracking.run(project, "evaluate", parent=leader.run_id) as run_id:
         origin.record(run_id, project, origin.of(project, origin.read_data(project)))
         tracking.write(run_id, prepare.inputs(project, schema, test=rows))
+        on_phase("predict")
         scored = judged(project, schema, rows)
         y = truth(project, schema, scored)
         ours, constant = (
             models.load(project, str(project.trained / name)) for name in ("model", "baseline")
         )
         predicted, trivial = (model.predict(each, scored, schema) for each in (ours, constant))
+        on_phase("scores and intervals")
         leads, base = (judge(project, schema, y, each, scored) for each in (predicted, trivial))
         numbers = {**leads.flat("test"), **base.flat("baseline/test")}
         if schema.target is None:
@@ -66,6 +76,7 @@ def run(project: Project) -> Evaluation:
             report = folder / reports.FOLDER
             performance = None
             if project.settings.evaluate.report:
+                on_phase("report")
                 subject = Subject(
                     project=project,
                     schema=schema,
@@ -85,6 +96,7 @@ def run(project: Project) -> Evaluation:
                 reports.evaluated(project, leader, found, report, evaluation=run_id)
             plots.write(report / plots.FOLDER, schema.problem, drawn, performance)
             files.write_json(folder / "metrics.json", numbers)
+        on_phase("log")
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
         now = int(1000 * time.time())

@@ -1,6 +1,6 @@
 """Judge a challenger by every gate of params.yaml, on the test rows of today."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,11 @@ def challenger_of(project: Project, run_id: str | None, *, dry_run: bool = False
 
 
 def judge(
-    project: Project, challenger: Challenger, reigning: Version | None, source: Lineage
+    project: Project,
+    challenger: Challenger,
+    reigning: Version | None,
+    source: Lineage,
+    on_phase: Callable[[str], None] = lambda _: None,
 ) -> Judgement:
     """Ask every gate.
 
@@ -161,6 +165,8 @@ def judge(
         The champion, if there is one.
     source : Lineage
         Code and data that the challenger comes from.
+    on_phase : callable
+        Is told what begins: ``"compare"``, ``"slices"``, ``"latency"``, ``"checks"``.
 
     Raises
     ------
@@ -169,6 +175,7 @@ def judge(
     StoreError
         If MLflow's store fails.
     """
+    on_phase("compare")
     bench = _Bench.of(project, challenger.metric_reference)
     ours = models.load(project, str(challenger.folder))
     predicted = model.predict(ours, bench.rows, bench.schema)
@@ -180,6 +187,7 @@ def judge(
     duel = _Duel.of(bench, challenger, reigning, predicted, score)
     rules = project.settings.promote
     rival = "baseline" if duel.theirs is None else "champion"
+    on_phase("slices")
     report = slices.judge(
         bench.metric,
         bench.y[duel.fair],
@@ -193,7 +201,9 @@ def judge(
         seed=project.settings.seed,
         clusters=bench.clusters_of(duel.fair),
     )
+    on_phase("latency")
     measured = cost.measure(ours, bench.rows, bench.schema, challenger.folder)
+    on_phase("checks")
     checked = behaviour.run(
         ours,
         bench.schema,

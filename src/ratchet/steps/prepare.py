@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +46,15 @@ class Outcome:
     """What a reader of the table ought to know."""
 
 
-def run(project: Project) -> Outcome:
+def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> Outcome:
     """Read, check, filter and split the table; write the parts to ``build/prepared``.
+
+    Parameters
+    ----------
+    project : Project
+        Whose table it is.
+    on_phase : callable
+        Is told what begins: ``"read"``, ``"leakage"``, ``"profile"``, ``"log"``.
 
     Raises
     ------
@@ -59,10 +67,12 @@ def run(project: Project) -> Outcome:
     started = time.monotonic()
     origin.require_clean(project)
     logger.info("prepare: reading %s", project.settings.data.source)
+    on_phase("read")
     tracking.connect(project)
     state = lineage.data_state(project.source, cache=project.build / "hashes.json")
     prepared, hashes, dealt = _read(project)
     choices = project.settings
+    on_phase("leakage")
     report = leakage.look(
         prepared, dealt, choices.split, seed=choices.seed, allow=choices.data.allow
     )
@@ -91,7 +101,9 @@ def run(project: Project) -> Outcome:
             schema.save(folder / "schema.json")
             origin.write_data(state, folder)
             leakage.save(report.findings, folder / "leakage.json")
+            on_phase("profile")
             profile.write(folder / "profile.html", frames["train"], project.settings.name)
+        on_phase("log")
         rows = {name: len(frame) for name, frame in frames.items()}
         seconds = time.monotonic() - started
         tracking.write(

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from math import isnan
@@ -118,6 +118,7 @@ def run(
     dry_run: bool = False,
     force: bool = False,
     reason: str = "",
+    on_phase: Callable[[str], None] = lambda _: None,
 ) -> Decision:
     """Judge a challenger and, if every gate passes, make it the champion.
 
@@ -137,6 +138,8 @@ def run(
         Make it the champion whatever the gates say; needs ``reason``.
     reason : str
         Why it is forced, for the ledger.
+    on_phase : callable
+        Is told what begins: ``"registry"``, then each part of ``judge``, ``"log"``.
 
     Raises
     ------
@@ -149,6 +152,7 @@ def run(
     if force and not reason.strip():
         raise RatchetError("--force needs a reason for the ledger: --reason 'why it must be'.")
     origin.require_clean(project)
+    on_phase("registry")
     tracking.connect(project)
     challenger = challenger_of(project, run_id, dry_run=dry_run)
     facts = None if dry_run else _facts(project, challenger)
@@ -156,7 +160,11 @@ def run(
     if dry_run:
         reigning = champion.current(project.settings)
         decision = _told(
-            project, challenger, judge(project, challenger, reigning, source), force, reason
+            project,
+            challenger,
+            judge(project, challenger, reigning, source, on_phase),
+            force,
+            reason,
         )
         logger.info("promote: dry run, would be %s: %s", decision.outcome, decision.reason)
         return decision
@@ -171,8 +179,9 @@ def run(
     with tracking.run(project, "promote", parent=challenger.run_id) as step_run:
         origin.record(step_run, project, source)
         decision, judgement = _decide(
-            project, challenger, standing, source, force=force, reason=reason
+            project, challenger, standing, source, on_phase, force=force, reason=reason
         )
+        on_phase("log")
         decision.save(project)
         tracking.write(step_run, _items(project, decision, judgement))
         _report(project, challenger, facts, decision, judgement.plain())
@@ -188,6 +197,7 @@ def _decide(
     challenger: Challenger,
     standing: Standing,
     source: Lineage,
+    on_phase: Callable[[str], None],
     *,
     force: bool,
     reason: str,
@@ -198,7 +208,8 @@ def _decide(
     champion that it made.
     """
     while True:
-        judgement = judge(project, challenger, standing.champion, source)
+        judgement = judge(project, challenger, standing.champion, source, on_phase)
+        on_phase("registry")
         decision = _told(project, challenger, judgement, force, reason)
         line = standing.ledger.begin(
             kind=decision.kind,

@@ -23,7 +23,7 @@ from ratchet.lineage import Lineage
 from ratchet.metrics import Metric
 from ratchet.project import Project
 from ratchet.schema import Schema
-from ratchet.search import TrialResult
+from ratchet.search import Candidate, TrialResult
 from ratchet.settings import flat
 from ratchet.steps import notes, origin, prepare
 from ratchet.tracking import File, LoggedModel, Param, Score, Tag, TrialWriter
@@ -154,6 +154,7 @@ def run(
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
     *,
+    on_start: Callable[[Candidate], None] = lambda _: None,
     replay: Path | None = None,
 ) -> Leader:
     """Search for the best model and write it to ``build/train``.
@@ -171,6 +172,9 @@ def run(
         Is told of every trial as it ends.
     on_phase : callable
         Is told what begins after the search: ``"ensemble"``, ``"refit"``, ``"log"``.
+    on_start : callable
+        Is told of every candidate that is tried, as that begins; maybe from
+        several threads.
     replay : Path, optional
         The ``search.json`` of a search of the same rows and settings, which is
         made again as it was, without a look at a clock.
@@ -233,6 +237,7 @@ def run(
                 project.settings,
                 ended,
                 began,
+                on_start=on_start,
                 deadline=_deadline(project, started),
                 journal=journal,
                 replay=None if before is None else before.course,
