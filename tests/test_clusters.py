@@ -22,7 +22,7 @@ from ratchet.project import Project
 from ratchet.report.facts import Facts
 from ratchet.schema import Schema
 from ratchet.settings import Data
-from ratchet.steps import evaluate, prepare, promote, restore, train
+from ratchet.steps import diagnosis, evaluate, prepare, promote, restore, train
 from ratchet.steps.promote import Decision
 from ratchet.steps.train import Leader
 from ratchet.table import Table, prepare_table, read_table, with_statistics
@@ -81,6 +81,7 @@ class Journey:
     project: Project
     client: mlflow.MlflowClient
     decisions: dict[str, Decision]
+    facts: Facts
 
     def numbers(self):
         return json.loads((self.project.evaluated / "metrics.json").read_text())
@@ -102,19 +103,21 @@ def journey(empty_store, tmp_path_factory):
         patch.setattr(cost, "_SECONDS", 0.01)
         for name, families in ways.items():
             path = folder / "project" / ("params.yaml" if families is None else f"{name}.yaml")
-            chosen = {"train__families": families, "evaluate__report": name == "first"}
-            path.write_text(yaml.safe_dump(cluster_settings(**chosen)))
+            changes = {"train__families": families, "evaluate__report": name == "first"}
+            path.write_text(yaml.safe_dump(cluster_settings(**changes)))
             project = Project.open(path)
             for step in (prepare, train, evaluate):
                 step.run(project)
             decisions[name] = promote.run(project)
             if name == "first":
+                facts = Facts.load(project.evaluated / diagnosis.FOLDER)
                 decisions["again"] = promote.run(project)
         tracking.connect(Project.open(folder / "project" / "params.yaml"))
         yield Journey(
             Project.open(folder / "project" / "params.yaml"),
             mlflow.MlflowClient(uri, registry_uri=uri),
             decisions,
+            facts,
         )
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
@@ -141,6 +144,15 @@ def test_the_three_clusters_that_there_are_are_found(journey):
     saved = tracking.load_model(str(journey.project.trained / "model"))
     found = model.predict(saved, test, schema)
     assert adjusted_rand_score(truth, found.values) == 1
+
+
+@pytest.mark.slow
+def test_what_drives_the_clusters_is_told_and_slices_there_are_none(journey):
+    found = journey.facts.importance
+    assert found.of_clusters
+    assert {column.name for column in found.columns} == {"x", "y", "kind"}
+    assert all(column.valid.value > 0.1 for column in found.columns)
+    assert (journey.facts.dependence, journey.facts.weaknesses) == (None, None)
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ ONLY_IN = {
     "catboost": {"backends"},
     "lightgbm": {"backends"},
     "xgboost": {"backends"},
+    "numba": {"explanation"},
     "shap": {"explanation"},
     "matplotlib": {"drawing", "figures", "report"},
     "typer": {"cli"},

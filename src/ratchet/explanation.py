@@ -33,10 +33,13 @@ from ratchet.schema import Kind, Schema
 MAX_COLUMNS = 8
 """Columns that have a share of their own; all others have one together."""
 
-SUMMARY_ROWS = 60
+SAID = "probability of the class that is said"
+"""What is explained where there are more than two classes."""
+
+SUMMARY_ROWS = 40
 """Rows whose shares are summed up."""
 
-_BACKGROUND_ROWS = 30
+_BACKGROUND_ROWS = 25
 # Permutations for a row, each with its reverse: exact where no more than two columns interact.
 _PERMUTATIONS = 1
 _DIGITS = 6
@@ -246,8 +249,7 @@ class _Board:
         np.ndarray of shape (answers,)
             Mean answers about the background.
         """
-        import shap
-
+        shap = _uncompiled()
         behind, rows = self.codes[:n_background], self.codes[n_background:]
         with _own_random_numbers():
             explainer = shap.explainers.Permutation(
@@ -279,6 +281,19 @@ class _Board:
         if said.probabilities is None:  # a model of another library, which says classes only
             return np.eye(len(self.schema.classes))[said.values]
         return said.probabilities
+
+
+def _uncompiled() -> Any:
+    """Import SHAP without having numba compile it: of so few rows that would take the longest."""
+    import numba
+
+    before = numba.config.DISABLE_JIT
+    numba.config.DISABLE_JIT = True
+    try:
+        import shap
+    finally:
+        numba.config.DISABLE_JIT = before
+    return shap
 
 
 @contextmanager
@@ -318,7 +333,7 @@ def _what(schema: Schema) -> str:
         return schema.target or ""
     if schema.problem is ProblemType.BINARY:
         return f"probability of {schema.classes[1]}"
-    return "probability of the class that is said"
+    return SAID
 
 
 def _rounded(value: float) -> float:

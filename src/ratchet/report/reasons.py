@@ -9,7 +9,7 @@ from ratchet import drawing
 from ratchet.association import CLOSE
 from ratchet.dependence import BAND, Curve, Dependence, Panel, Point
 from ratchet.drawing import COLORS, FAINT, INK, PAPER, Drawing
-from ratchet.explanation import Explanation, Player, Reasons
+from ratchet.explanation import SAID, Explanation, Player, Reasons
 from ratchet.gates import decimals, shown
 from ratchet.importance import REPEATS, ColumnLoss, Importance, Loss
 from ratchet.report.pieces import NOTHING, Block, Cell, Row, Table, counted, headings
@@ -199,7 +199,9 @@ def _lane(axes: "Axes", at: int, column: ColumnLoss, *, first: bool) -> None:
         color=INK,
         markersize=6,
         markeredgewidth=0.8,
-        label="each shuffle, and the interval" if first else None,
+        label=("each shuffle" if valid.low is None else "each shuffle, and the interval")
+        if first
+        else None,
     )
     if valid.low is not None and valid.high is not None:
         axes.plot([valid.low, valid.high], [at - 0.12] * 2, color=INK, linewidth=1.1)
@@ -420,26 +422,26 @@ def _explanation(found: Explanation) -> Block:
         " that the leader is most wrong about, then some with a low, a middle and a high answer"
         " that is about right.",
     )
-    rows = tuple(_reasons(each) for each in found.rows)
+    rows = tuple(_reasons(each, with_class=found.of == SAID) for each in found.rows)
     head = headings(("test row", "actual", "answer", "mean answer", "because of"), (0, 2, 3))
     return Block(
         "Reasons for single answers", lines, Table(head, rows), (_swarm(found.players, found.of),)
     )
 
 
-def _reasons(row: Reasons) -> Row:
+def _reasons(row: Reasons, *, with_class: bool) -> Row:
     places = decimals([row.answer, row.base])
     told = "; ".join(
         f"{share.name}{f' = {share.value}' if share.value else ''}:"
         f" {'+' if share.by > 0 else ''}{shown(share.by, places)}"
         for share in row.shares[:_SHARES]
     )
-    of = f" for {row.of}" if row.of else ""
+    of = f"{row.of}: " if with_class else ""
     return Row(
         (
             Cell(str(row.number), "number"),
             Cell(row.actual),
-            Cell(f"{shown(row.answer, places)}{of}", "number"),
+            Cell(f"{of}{shown(row.answer, places)}", "number"),
             Cell(shown(row.base, places), "number"),
             Cell(told),
         )
