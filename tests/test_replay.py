@@ -157,6 +157,8 @@ def is_the_same(one, other, frame, schema):
     said, again = (predict(each.model, frame, schema) for each in (one, other))
     np.testing.assert_array_equal(again.values, said.values)
     np.testing.assert_array_equal(again.probabilities, said.probabilities)
+    if any(trial.resumed for trial in one.trials):  # the models of those are gone
+        return
     assert [(each.trial.number, each.n_rows) for each in other.rivals] == [
         (each.trial.number, each.n_rows) for each in one.rivals
     ]

@@ -174,6 +174,16 @@ def test_failed_trials_are_counted_and_kept_with_their_reasons(project, store, m
     assert len(children(store, leader.run_id)) == 2
 
 
+def test_a_rival_that_nobody_can_save_is_left_out_and_told(project, store, monkeypatch, caplog):
+    on_shelf(monkeypatch, {"answer": 300.0})
+    leader = train.run(Project.open(project.params_file, ["train.families=[linear,ridge,debug]"]))
+    [kept] = leader.rivals
+    assert kept["name"] in ("sklearn/linear", "sklearn/ridge")
+    assert "train: debug can't be compared with the leader: The model holds classes" in caplog.text
+    folders = {each.parent for each in (project.trained / "rivals").rglob("MLmodel")}
+    assert folders == {project.trained / "rivals" / kept["name"]}
+
+
 def test_a_search_in_which_all_trials_fail_leaves_the_leader_before(project, store, monkeypatch):
     on_shelf(monkeypatch, {"fail": "too deep"}, {"fail": "too wide"})
     before = content(project.trained)

@@ -20,7 +20,7 @@ from ratchet.metrics import Metric
 from ratchet.rivals import Entrant, Scores
 from ratchet.search import Candidate
 from ratchet.steps import models, prepare
-from ratchet.steps.train import RIVALS
+from ratchet.steps.train import RIVALS, Leader
 from ratchet.tradeoff import TradeOff
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _leading(subject: "Subject", trials: pd.DataFrame) -> Contender:
             valid=leader.score,
         ),
         subject.model,
-        sum(_seconds(each, trials) for each in members),
+        sum(_seconds(leader, each, trials) for each in members),
         Interpretability(members[0]["interpretability"]) if alone else Interpretability.ASK,
     )
 
@@ -188,7 +188,7 @@ def _members(subject: "Subject", trials: pd.DataFrame) -> Iterator[Contender]:
             model.combine(
                 [parts[place] for place in member["places"]], subject.schema, _threshold(row)
             ),
-            _seconds(member, trials),
+            _seconds(subject.leader, member, trials),
             Interpretability(member["interpretability"]),
         )
 
@@ -258,8 +258,9 @@ def _answering(subject: "Subject", contender: Contender) -> Contender:
     return replace(contender, entrant=replace(contender.entrant, predictions=said))
 
 
-def _seconds(member: Mapping[str, Any], trials: pd.DataFrame) -> float:
-    return float(trials["seconds"][member["trial"]]) + float(member["fit_seconds"])
+def _seconds(leader: Leader, member: Mapping[str, Any], trials: pd.DataFrame) -> float:
+    last = leader.fit_seconds[leader.members.index(dict(member))]
+    return float(trials["seconds"][member["trial"]]) + last
 
 
 def _threshold(row: pd.Series) -> float | None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -117,11 +118,13 @@ class Leader:
     """Fits of a trial; 1 for a holdout."""
     members: list[dict[str, Any]]
     """Candidates that answer together: name, weight, trial and params of each, what its models
-    were fitted on and how long, and where ``model.taken_apart`` gives them."""
+    were fitted on, and where ``model.taken_apart`` gives them."""
     honest_score: float | None
     """The score on validation rows that the members were not chosen with either."""
     seconds: float
     """Wall-clock time of the search and the refit."""
+    fit_seconds: list[float]
+    """Wall-clock time of each member's fits on all rows."""
     calibrated: bool
     """Whether probabilities are mapped to frequencies."""
     rivals: list[dict[str, Any]]
@@ -280,12 +283,9 @@ def _write(
     tracking.save_model(_as_logged(training, training.model, schema, train_rows), folder / "model")
     constant = _as_logged(training, training.baseline_model, schema, train_rows)
     tracking.save_model(replace(constant, modules=()), folder / "baseline")
-    for rival in training.rivals:
-        place = folder / RIVALS / rival.trial.candidate.label
-        place.parent.mkdir(parents=True, exist_ok=True)
-        tracking.save_model(_as_logged(rival, rival.model, schema, train_rows), place)
+    rivals = [each for each in training.rivals if _is_saved(each, folder, schema, train_rows)]
     uri = tracking.log_saved_model(run_id, folder / "model", _scores(training))
-    leader = _leader(training, run_id, uri, source)
+    leader = _leader(replace(training, rivals=tuple(rivals)), run_id, uri, source)
     files.write_json(folder / "leader.json", asdict(leader))
     table = trial_table(training.trials)
     table.to_parquet(folder / "trials.parquet", index=False)
@@ -303,6 +303,20 @@ def _write(
         ],
     )
     return leader
+
+
+def _is_saved(rival: Rival, folder: Path, schema: Schema, rows: pd.DataFrame) -> bool:
+    """Write a rival's model if it can be written: the leader's is what counts."""
+    name = rival.trial.candidate.label
+    place = folder / RIVALS / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        tracking.save_model(_as_logged(rival, rival.model, schema, rows), place)
+    except Exception as error:  # any estimator may fail in any way
+        shutil.rmtree(place, ignore_errors=True)
+        logger.warning("train: %s can't be compared with the leader: %s", name, error)
+        return False
+    return True
 
 
 def _deadline(project: Project, started: float) -> float | None:
@@ -486,7 +500,6 @@ def _leader(training: Training, run_id: str, uri: str, source: Lineage) -> Leade
                 "params": dict(member.trial.refit_params or member.trial.candidate.params),
                 "n_rows": member.n_rows,
                 "refitted": member.refitted,
-                "fit_seconds": member.seconds,
                 "places": list(member.places),
                 "interpretability": member.interpretability.value,
             }
@@ -494,6 +507,7 @@ def _leader(training: Training, run_id: str, uri: str, source: Lineage) -> Leade
         ],
         honest_score=training.honest_score,
         seconds=training.seconds,
+        fit_seconds=[member.seconds for member in training.members],
         calibrated=training.calibrated,
         rivals=[
             {
