@@ -9,6 +9,8 @@ from ratchet import files
 
 # A profile of more rows looks the same and takes longer.
 MAX_ROWS = 50_000
+# Times over more years than that don't fit on an axis of dates.
+MAX_YEARS = 1_000
 
 
 def write(path: Path, frame: pd.DataFrame, title: str) -> None:
@@ -26,6 +28,9 @@ def write(path: Path, frame: pd.DataFrame, title: str) -> None:
     from skrub import TableReport
 
     rows = frame if len(frame) <= MAX_ROWS else frame.sample(MAX_ROWS, random_state=0).sort_index()
+    # Its axis ends at the year 9999, with a margin: so long a time is shown by its years.
+    long = [name for name in rows.select_dtypes("datetime") if _years(rows[name]) > MAX_YEARS]
+    rows = rows.assign(**{str(name): rows[name].dt.year for name in long})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a font that lacks a glyph of somebody's column name
         report = TableReport(
@@ -35,3 +40,7 @@ def write(path: Path, frame: pd.DataFrame, title: str) -> None:
             open_tab="distributions",
         )
         files.write_text(path, report.html())
+
+
+def _years(times: pd.Series) -> int:
+    return 0 if times.isna().all() else int(times.max().year - times.min().year)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet import files, leakage, lineage, profile, runfile, splits, table, tracking
+from ratchet.errors import DataError
 from ratchet.evaluation import time_blocks
 from ratchet.lineage import DataState
 from ratchet.project import Project
@@ -16,7 +17,7 @@ from ratchet.runfile import RunFile
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.steps import origin
-from ratchet.table import Prepared
+from ratchet.table import Prepared, Table
 from ratchet.tracking import Input, Score, Tag
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def run(project: Project) -> Outcome:
     logger.info("prepare: reading %s", project.settings.data.source)
     tracking.connect(project)
     state = lineage.data_state(project.source, cache=project.build / "hashes.json")
-    prepared, hashes, dealt = _read(project)
+    raw, prepared, hashes, dealt = _read(project)
     choices = project.settings
     report = leakage.look(
         prepared, dealt, choices.split, seed=choices.seed, allow=choices.data.allow
@@ -72,7 +73,7 @@ def run(project: Project) -> Outcome:
     }
     known = {name: {ROW: hashes[rows]} for name, rows in parts.items()}
     schema = table.with_statistics(prepared.schema, frames["train"])
-    notes = (*prepared.notes, *dealt.notes, *report.notes)
+    notes = (*raw.notes, *prepared.notes, *dealt.notes, *report.notes)
     with tracking.run(project, "prepare") as run_id:
         source = origin.of(project, state)
         origin.record(run_id, project, source)
@@ -170,10 +171,16 @@ def test_digest(rows: pd.DataFrame) -> str:
     return hashlib.sha256(np.sort(rows[ROW].to_numpy()).tobytes()).hexdigest()[:16]
 
 
-def _read(project: Project) -> tuple[Prepared, np.ndarray, splits.Splits]:
+def _read(project: Project) -> tuple[Table, Prepared, np.ndarray, splits.Splits]:
     choices = project.settings
     by = choices.split.column
     raw = table.read_table(project.source, drop=choices.data.drop)
+    taken = [name for name in (ROW, CLUSTER) if name in raw.frame and name not in choices.data.drop]
+    if taken:
+        raise DataError(
+            f"The table has a column {taken[0]!r}, a name that prepare gives itself. Rename it, or"
+            " name it in data.drop."
+        )
     # All columns of the source count, so that a row is the same row under other features.
     hashes = table.row_hashes(raw.frame)
     keep = (*((by,) if by else ()), *leakage.watched(list(raw.frame.columns), choices.data))
@@ -193,7 +200,7 @@ def _read(project: Project) -> tuple[Prepared, np.ndarray, splits.Splits]:
         labels=labels,
         by=prepared.extra[by] if by else None,
     )
-    return prepared, hashes[prepared.kept], dealt
+    return raw, prepared, hashes[prepared.kept], dealt
 
 
 def _clusters(project: Project, prepared: Prepared, rows: np.ndarray) -> np.ndarray | None:

@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 
 from ratchet.errors import DataError
 from ratchet.expressions import listed
+from ratchet.table.formats import refuse_others
 from ratchet.table.opening import (
     Content,
+    all_names,
     common_names,
     reading,
     reason,
@@ -29,7 +31,7 @@ def read_parquet_files(
     """Read the wanted columns of each file; see ``read_table``."""
     schemas = [_parquet_schema(path) for path in paths]
     headers = [[name for name in schema.names if not _INDEX.match(name)] for schema in schemas]
-    names = common_names(headers, paths, wanted)
+    names = common_names(headers, paths, wanted, drop)
     refused = {
         name: f"{name!r} ({schema.field(name).type} in {path.name})"
         for schema, path in zip(reversed(schemas), reversed(paths), strict=True)
@@ -50,11 +52,13 @@ def read_parquet_files(
     tables = [_parquet_columns(path, names) for path in paths]
     table, more_notes = _reconciled(names, tables, paths)
     rows = tuple(part.num_rows for part in tables)
-    return Content(headers[0], table, rows, [*notes, *more_notes])
+    return Content(all_names(headers), table, rows, [*notes, *more_notes])
 
 
 def _parquet_schema(path: Path) -> pa.Schema:
     refuse_empty(path)
+    with reading(path, parquet=True):
+        refuse_others(path, "parquet")
     with reading(path, parquet=True):
         schema = pq.read_schema(path)
     refuse_names(schema.names, path)

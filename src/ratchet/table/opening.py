@@ -27,6 +27,7 @@ class Content:
     """Files as one table in memory."""
 
     header: list[str]
+    """Columns that any of the files has."""
     table: pa.Table
     rows_per_file: tuple[int, ...]
     notes: list[str]
@@ -43,17 +44,17 @@ def reading(path: Path, *, parquet: bool = False) -> Iterator[None]:
     """Tell in a sentence why a file can't be read."""
     try:
         yield
-    except (pa.ArrowException, OSError, csv.Error, UnicodeDecodeError) as error:
-        if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
-            raise DataError(
-                f"{path} is not UTF-8 text. Save it as UTF-8, for example with"
-                " `iconv -f LATIN1 -t UTF-8`."
-            ) from None
+    except (pa.ArrowException, OSError, csv.Error) as error:
         if parquet and not isinstance(error, PermissionError):
             raise DataError(
                 f"{path} is not a whole parquet file ({reason(error)}). Write or fetch it again."
             ) from None
         raise DataError(f"{path} can't be read: {reason(error)}.") from None
+
+
+def all_names(headers: Sequence[Sequence[str]]) -> list[str]:
+    """Columns that any of the files has, in the order in which they appear."""
+    return list(dict.fromkeys(name for header in headers for name in header))
 
 
 def refuse_empty(path: Path) -> None:
@@ -69,9 +70,10 @@ def refuse_names(names: Sequence[str], path: Path) -> None:
     if not names:
         raise DataError(f"{path} has no columns. Write or fetch it again.")
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if "" in names:
+    nameless = [number for number, name in enumerate(names, start=1) if not name.strip()]
+    if nameless:
         raise DataError(
-            f"{path} has a column without a name, number {names.index('') + 1}. Give it one, or"
+            f"{path} has a column without a name, number {nameless[0]}. Give it one, or"
             " write the table without its row numbers."
         )
     if twice:
@@ -79,18 +81,25 @@ def refuse_names(names: Sequence[str], path: Path) -> None:
 
 
 def common_names(
-    headers: Sequence[Sequence[str]], paths: Sequence[Path], wanted: Collection[str] | None
+    headers: Sequence[Sequence[str]],
+    paths: Sequence[Path],
+    wanted: Collection[str] | None,
+    drop: Collection[str],
 ) -> list[str]:
-    """Columns to read, in the order of the first file; every file must have them."""
+    """Columns to read, in the order of the first file; every file must have them.
+
+    One that some files lack is no fault if it is dropped anyway.
+    """
     for name in wanted or ():
         for header, path in zip(headers, paths, strict=True):
             if name not in header:
                 raise DataError(f"{path.name}: {no_column(name, header)}")
     if wanted is not None:
         return [name for name in headers[0] if name in wanted]
+    partial = {name for header in headers for name in drop if name not in header}
     for header, path in zip(headers, paths, strict=True):
-        lacking = [name for name in headers[0] if name not in header]
-        added = [name for name in header if name not in headers[0]]
+        lacking = [name for name in headers[0] if name not in header and name not in partial]
+        added = [name for name in header if name not in headers[0] and name not in partial]
         if lacking or added:
             differences = [
                 *([f"{path.name} lacks {listed(lacking)}"] if lacking else []),
@@ -98,9 +107,10 @@ def common_names(
             ]
             raise DataError(
                 f"The files have different columns: {' and '.join(differences)}."
-                " Keep files with the same columns in one folder."
+                " Keep files with the same columns in one folder, or name columns that some lack"
+                " in data.drop."
             )
-    return list(headers[0])
+    return [name for name in headers[0] if name not in partial]
 
 
 def place(position: int, files: Sequence[Path], rows_per_file: Sequence[int]) -> str:

@@ -1,5 +1,6 @@
 """Prepares the columns that a model may see, and the target."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,12 +14,18 @@ from ratchet.expressions import listed, no_column
 from ratchet.problem import MAX_CLASSES, ProblemType, detect_problem
 from ratchet.schema import Column, Kind, Label, Schema
 from ratchet.table.reading import MAX_EXACT, Table
+from ratchet.table.text import NUMBER
 
 # Text is free text, not labels, from this many different values that are this long and new in
 # more than this share of the rows.
 MIN_TEXTS = 100
 MIN_TEXT_LENGTH = 20
 MIN_TEXT_SHARE = 0.5
+
+# Years before and after which a time is likely to stand for "unknown" or "never".
+FAR_PAST, FAR_FUTURE = 1800, 2200
+
+_NUMBER = re.compile(NUMBER)
 
 
 @dataclass(frozen=True)
@@ -206,6 +213,11 @@ def _target_and_rows(
         kept = _kept(table.frame, data.filter, extra)
     except DataError as error:
         problems.append(f"data.filter: {error}")
+    if problems and sum(bool(_NUMBER.match(str(name))) for name in table.frame.columns) > 1:
+        problems[-1] += (
+            " Some of these names are numbers: the first line of a file must hold the names of the"
+            " columns."
+        )
     _raise(problems)
     assert kept is not None
     return y, kept
@@ -279,6 +291,11 @@ def _features(
                 f"Feature {name!r} is infinite {places.told(infinite)}. Leave the rows out with"
                 " data.filter, or the column with data.drop."
             )
+        elif (late := _beyond_calendars(column)).any():
+            problems.append(
+                f"Feature {name!r} holds years beyond 9999 {places.told(late)}. Leave the rows out"
+                " with data.filter, or the column with data.drop."
+            )
         elif column.isna().all():
             notes.append(f"{name!r} is missing in every row: left out.")
         elif column.nunique(dropna=False) == 1:
@@ -295,7 +312,7 @@ def _feature(column: pd.Series, categorical: bool) -> tuple[pd.Series, Kind, str
     if types.is_bool_dtype(column):
         return _floats(column), Kind.BOOLEAN, None
     if types.is_datetime64_dtype(column):
-        return column.astype("datetime64[us]"), Kind.DATETIME, None
+        return column.astype("datetime64[us]"), Kind.DATETIME, _why_far(column)
     if types.is_timedelta64_dtype(column):
         return column.dt.total_seconds(), Kind.NUMBER, "is a span of time: read in seconds."
     if types.is_integer_dtype(column) and bool((abs(_floats(column)) > MAX_EXACT).any()):
@@ -315,6 +332,24 @@ def _infinite(column: pd.Series) -> pd.Series:
     if not pd.api.types.is_float_dtype(column):
         return pd.Series(False, index=column.index)
     return pd.Series(np.isinf(_floats(column)), index=column.index)
+
+
+def _beyond_calendars(column: pd.Series) -> pd.Series:
+    """Mark times that no date of Python's can hold."""
+    if not pd.api.types.is_datetime64_dtype(column):
+        return pd.Series(False, index=column.index)
+    return (column.dt.year > 9999) | (column.dt.year < 1)
+
+
+def _why_far(column: pd.Series) -> str | None:
+    """Tell of times that are so far off that they may stand for something else."""
+    first, last = column.min(), column.max()
+    if first.year >= FAR_PAST and last.year <= FAR_FUTURE:
+        return None
+    return (
+        f"reaches from {first.date().isoformat()} to {last.date().isoformat()}. If such a date"
+        " stands for a missing one, leave it empty."
+    )
 
 
 def _text_kind(text: pd.Series, categorical: bool) -> Kind:
@@ -374,7 +409,7 @@ def _target(
         )
         return _Target(_floats(y), kind), [fault] if wrong else []
     labels = _labels(y)
-    classes, faults = _classes(labels, kind, data, told)
+    classes, faults = _classes(labels, kind, data, told, places.table)
     return _Target(labels, kind, classes), faults
 
 
@@ -390,14 +425,15 @@ def _labels(y: pd.Series) -> pd.Series:
 
 
 def _classes(
-    labels: pd.Series, kind: ProblemType, data: settings.Data, told: str
+    labels: pd.Series, kind: ProblemType, data: settings.Data, told: str, table: Table
 ) -> tuple[tuple[Label, ...], list[str]]:
     classes = tuple(sorted(_plain(label) for label in labels.unique()))
     shown = listed([repr(label) for label in classes])
     if len(classes) > max(MAX_CLASSES, len(labels) / 2):
         return classes, [
             f"The {told} has {len(classes):,} different values in {len(labels):,} rows, too many"
-            f" for classes: {shown}. For a regression, its values must be numbers."
+            f" for classes: {shown}. For a regression, its values must be numbers"
+            f"{_why_text(data.target, table)}."
         ]
     if (len(classes) == 2) is not (kind is ProblemType.BINARY):
         return classes, [
@@ -417,6 +453,12 @@ def _classes(
             " Texts such as yes and no need quotes in YAML."
         ]
     return tuple(sorted(classes, key=lambda label: label == data.positive)), []
+
+
+def _why_text(column: str | None, table: Table) -> str:
+    """Repeat what was noted when a column was read: it may be numbers but for a few fields."""
+    begins = f"{column!r} is read as text: "
+    return next((f": {note.rstrip('.')}" for note in table.notes if note.startswith(begins)), "")
 
 
 def _with_statistics(column: Column, values: pd.Series) -> Column:

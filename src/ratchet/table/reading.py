@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from ratchet.errors import DataError
 from ratchet.expressions import listed
 from ratchet.table.columnar import read_parquet_files
+from ratchet.table.formats import UNREAD
 from ratchet.table.opening import KINDS, kind_of, place, reading
 from ratchet.table.text import read_text_files
 
@@ -91,7 +92,11 @@ def _files(source: Path) -> tuple[list[Path], list[str]]:
         is_file, is_folder, exists = source.is_file(), source.is_dir(), source.exists()
     if is_file:
         if kind_of(source) is None:
-            raise DataError(f"{source} is not a table: its name must end in {listed(list(KINDS))}.")
+            way_out = next((UNREAD[e] for e in UNREAD if source.name.lower().endswith(e)), "")
+            raise DataError(
+                f"{source} is not a table: its name must end in {listed(list(KINDS))}."
+                f" {way_out}".rstrip()
+            )
         return [source], []
     if not is_folder:
         if exists:
@@ -105,8 +110,19 @@ def _files(source: Path) -> tuple[list[Path], list[str]]:
     paths = [path for path in inside if kind_of(path) and path.is_file()]
     if not paths:
         names = listed([path.name for path in inside]) or "nothing"
+        endings = {ending for path in inside for ending in UNREAD if path.name.endswith(ending)}
+        ways_out = dict.fromkeys(UNREAD[ending] for ending in UNREAD if ending in endings)
+        folders = [path.name for path in inside if path.is_dir()]
+        if len(folders) == len(inside) == 1:
+            ways_out[f"Folders inside are not read: set data.source to that of {names}."] = None
         raise DataError(
-            f"{source} holds no table, which would end in {listed(list(KINDS))}. It holds: {names}."
+            " ".join(
+                [
+                    f"{source} holds no table, which would end in {listed(list(KINDS))}."
+                    f" It holds: {names}.",
+                    *ways_out,
+                ]
+            )
         )
     kinds = {kind_of(path): path.name for path in reversed(paths)}
     if len(kinds) > 1:
