@@ -14,7 +14,7 @@ FLOORS = (
     {"drawing", "exact", "expressions", "files", "folds", "problem", "sources"},
     {"lineage", "metrics", "schema", "settings"},
     {"features", "profile", "project", "splits", "table", "taxi"},
-    {"backends", "ensemble", "gates", "leakage"},
+    {"backends", "datachecks", "ensemble", "gates", "leakage"},
     {"advice", "evaluation", "figures", "likeness", "model"},
     {"behaviour", "cost", "search", "slices"},
     {"bench", "course", "journal", "progress"},
@@ -33,6 +33,7 @@ ONLY_IN = {
     "catboost": {"backends"},
     "lightgbm": {"backends"},
     "xgboost": {"backends"},
+    "pandera": {"datachecks"},
     "matplotlib": {"drawing", "figures", "report"},
     "typer": {"cli"},
 }

@@ -182,6 +182,8 @@ class Data(Section):
     """Columns of numbers that are labels, such as zone ids or postal codes."""
     allow: Reasons = ()
     """Columns or kinds of leak that prepare lets pass, and why: `{trip_distance: metered}`."""
+    checks: str | None = None
+    """File of data checks beside params.yaml, such as `schema.json`; null has none."""
     positive: str | int | float | bool | None = None
     """Class whose probability counts in a binary problem; null takes the last when sorted."""
 

@@ -124,6 +124,29 @@ def prepare_table(
     )
 
 
+def rows_kept(table: Table, data: settings.Data, keep: Collection[str] = ()) -> np.ndarray:
+    """Tell which rows ``data.filter`` keeps; all of them where it can't be computed.
+
+    Parameters
+    ----------
+    table : Table
+        As ``read_table`` gives it.
+    data : settings.Data
+        Target and filter.
+    keep : collection of str
+        Columns that the split needs.
+
+    Returns
+    -------
+    np.ndarray of shape (n_rows,)
+        bool.
+    """
+    try:
+        return _target_and_rows(table, data, keep)[1]
+    except DataError:  # prepare_table will say it, after the checks of the table have been heard
+        return np.ones(len(table.frame), dtype=bool)
+
+
 def with_statistics(schema: Schema, train: pd.DataFrame) -> Schema:
     """Fill in what the training rows say about each column.
 
