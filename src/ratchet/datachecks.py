@@ -620,9 +620,11 @@ def _range(values: pd.Series, whole: bool) -> dict[str, int | float]:
 
 
 def _earliest(times: pd.Series) -> str:
-    first, last = times.quantile([TAIL, 1 - TAIL])
-    earliest = max(first - (last - first) * SLACK, pd.Timestamp("0001-01-01"))
-    return earliest.date().isoformat()
+    ends: Any = times.quantile([TAIL, 1 - TAIL])
+    first, last = ends
+    earliest = first - (last - first) * SLACK
+    beginning = pd.Timestamp("0001-01-01")
+    return str(beginning if earliest < beginning else earliest)[:10]
 
 
 def _problem(detail: Any) -> str:
