@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "ratchet"
 FLOORS = (
     {"errors", "hooked"},
     {"drawing", "exact", "expressions", "files", "folds", "problem", "sources"},
-    {"lineage", "metrics", "schema", "settings"},
+    {"derived", "lineage", "metrics", "schema", "settings"},
     {"features", "profile", "project", "splits", "table", "taxi"},
     {"backends", "datachecks", "ensemble", "gates", "leakage"},
     {"advice", "evaluation", "figures", "likeness", "model"},

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, ensemble, folds, metrics
+from ratchet import backends, derived, ensemble, folds, metrics
 from ratchet.backends import Backend, Family, Task, blas
 from ratchet.bench import Bench
 from ratchet.course import Chosen, Course, Made
@@ -223,9 +223,13 @@ def train(
         baseline=next((t for t in trials if t.candidate.family in baselines), None),
         model=model,
         baseline_model=_baseline(rows, schema),
-        trusted_types=tuple(sorted({*ASSEMBLY_TYPES, *(t for b in used for t in b.trusted_types)})),
+        trusted_types=_trusted(schema, used),
         packages=tuple(dict.fromkeys([*PACKAGES, *(name for b in used for name in b.packages)])),
-        modules=tuple(dict.fromkeys(name for b in used for name in b.modules)),
+        modules=tuple(
+            dict.fromkeys(
+                [*(name for b in used for name in b.modules), *derived.modules(schema.derived)]
+            )
+        ),
         n_rows=len(rows),
         n_folds=len(bench.plan),
         seconds=time.monotonic() - started,
@@ -734,6 +738,12 @@ def _raw(model: Any, schema: Schema) -> Callable[[pd.DataFrame], np.ndarray]:
         return said.values if said.probabilities is None else said.probabilities
 
     return says
+
+
+def _trusted(schema: Schema, used: Sequence[Any]) -> tuple[str, ...]:
+    """Name the classes and functions in a model of these backends that skops does not know."""
+    named = {*ASSEMBLY_TYPES, *derived.trusted_types(schema.derived)}
+    return tuple(sorted(named.union(*(backend.trusted_types for backend in used))))
 
 
 def _baseline(rows: pd.DataFrame, schema: Schema) -> Any:

@@ -73,7 +73,7 @@ def run(project: Project) -> Outcome:
     prepared, hashes, dealt = _deal(project, raw)
     choices = project.settings
     report = leakage.look(
-        prepared, dealt, choices.split, seed=choices.seed, allow=choices.data.allow
+        prepared.with_computed(), dealt, choices.split, seed=choices.seed, allow=choices.data.allow
     )
     leakage.refuse(report.findings)
     parts = {name: getattr(dealt, name) for name in PARTS}

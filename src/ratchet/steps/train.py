@@ -14,7 +14,17 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, clusters, figures, files, lineage, runfile, tracking, trainer
+from ratchet import (
+    backends,
+    clusters,
+    derived,
+    figures,
+    files,
+    lineage,
+    runfile,
+    tracking,
+    trainer,
+)
 from ratchet.course import Record
 from ratchet.errors import RatchetError
 from ratchet.features import as_features
@@ -417,7 +427,7 @@ def _as_logged(
         requirements=tuple(
             f"{name}=={version}" for name, version in lineage.library_versions(training.packages)
         ),
-        modules=() if baseline else training.modules,
+        modules=derived.modules(schema.derived) if baseline else training.modules,
     )
 
 

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ratchet import expressions, settings
+from ratchet import derived, expressions, settings
 from ratchet.errors import DataError
-from ratchet.expressions import listed, no_column
+from ratchet.expressions import Definition, listed, no_column
 from ratchet.problem import MAX_CLASSES, ProblemType, detect_problem
 from ratchet.schema import Column, Kind, Label, Schema
 from ratchet.table.reading import MAX_EXACT, Table
@@ -46,6 +46,20 @@ class Prepared:
     """Position in the table of each row, shape (n,)."""
     notes: tuple[str, ...] = ()
     """What was dropped or converted, one sentence each."""
+    computed: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Features that the model will compute, as they are over all rows, with the same index."""
+
+    def with_computed(self) -> "Prepared":
+        """Give the table as it is for a model, with what is computed beside the columns."""
+        columns = tuple(
+            _with_statistics(Column(str(name), Kind.NUMBER, "float64", False, 0), values)
+            for name, values in self.computed.items()
+        )
+        return replace(
+            self,
+            frame=pd.concat([self.frame, self.computed], axis=1),
+            schema=replace(self.schema, columns=(*self.schema.columns, *columns)),
+        )
 
 
 def prepare_table(
@@ -93,7 +107,14 @@ def prepare_table(
     places = _Places(table, np.flatnonzero(kept))
     rows = frame.loc[kept].reset_index(drop=True)
     names, notes = _feature_names(table, data, name, set(keep) - set(visible))
+    definitions, faulty = _definitions(table, data, name)
     features, more_notes, problems = _features(rows[names], data.categorical, places)
+    hidden, hidden_notes, hidden_problems = _features(
+        rows[[each for each in _inputs(definitions) if each not in names]],
+        data.categorical,
+        places,
+    )
+    problems += [*hidden_problems, *faulty]
     target, faults = (
         (None, []) if y is None else _target(y[kept].reset_index(drop=True), data, problem, places)
     )
@@ -103,24 +124,35 @@ def prepare_table(
             "No feature columns are left. Check data.features and data.drop in params.yaml;"
             " columns with one value only are left out."
         )
-    title = name or "target"
-    while title in names:
-        title += "_"
-    prepared = {str(feature.name): feature for feature, _ in features}
+    both = [*((f, kind, True) for f, kind in features), *((f, kind, False) for f, kind in hidden)]
+    prepared = {str(feature.name): feature for feature, _, _ in both}
     columns = tuple(
-        _with_statistics(Column(name, kind, str(feature.dtype), False, 0), feature)
-        for (name, feature), (_, kind) in zip(prepared.items(), features, strict=True)
+        _with_statistics(Column(str(f.name), kind, str(f.dtype), False, 0, seen), f)
+        for f, kind, seen in both
     )
+    definitions, computed, derived_notes = _computable(definitions, columns, prepared)
+    needed = _inputs(definitions)
+    derived_notes += [
+        f"{each!r} is in data.drop, and the model gets it all the same, to compute features from."
+        for each in needed
+        if each in data.drop
+    ]
+    columns = tuple(each for each in columns if each.seen or each.name in needed)
+    prepared = {each.name: prepared[each.name] for each in columns}
+    title = name or "target"
+    while title in prepared:
+        title += "_"
     return Prepared(
         pd.DataFrame(prepared if target is None else prepared | {title: target.labels}),
         rows[list(dict.fromkeys(keep))],
-        Schema(columns, None, ProblemType.CLUSTERING)
+        Schema(columns, None, ProblemType.CLUSTERING, derived=definitions)
         if target is None
-        else Schema(columns, title, target.problem, target.classes),
+        else Schema(columns, title, target.problem, target.classes, definitions),
         n_read=len(frame),
         n_filtered_out=len(frame) - len(rows),
         kept=np.flatnonzero(kept),
-        notes=(*notes, *more_notes),
+        notes=(*notes, *more_notes, *hidden_notes, *derived_notes),
+        computed=computed,
     )
 
 
@@ -276,6 +308,69 @@ def _kept(frame: pd.DataFrame, rule: str | None, extra: Mapping[str, pd.Series])
     if not pd.api.types.is_bool_dtype(result):
         raise DataError(f"{rule!r} must be true or false for every row, got {result.iloc[0]!r}.")
     return result.astype("boolean").fillna(False).to_numpy(bool)
+
+
+def _definitions(
+    table: Table, data: settings.Data, target: str | None
+) -> tuple[tuple[Definition, ...], list[str]]:
+    """Read what is to be computed, and tell what is wrong with it."""
+    columns = list(table.frame.columns)
+    found, problems = [], []
+    for name, formula in data.derive:
+        try:
+            if isinstance(formula, str):
+                definition = Definition.of_expression(name, formula, columns)
+            else:
+                definition = Definition.of_function(name, formula.function, formula.columns)
+                for each in definition.inputs:
+                    if each not in columns:
+                        raise DataError(no_column(each, columns))
+        except DataError as error:
+            problems.append(f"data.derive.{name}: {error}")
+            continue
+        if name in columns:
+            problems.append(f"data.derive.{name} has the name of a column. Choose another.")
+        elif target in definition.inputs:
+            problems.append(f"data.derive.{name} is computed from the target. Take it out.")
+        else:
+            found.append(definition)
+    return tuple(found), problems
+
+
+def _inputs(definitions: Sequence[Definition]) -> list[str]:
+    return list(dict.fromkeys(name for each in definitions for name in each.inputs))
+
+
+def _computable(
+    definitions: Sequence[Definition],
+    columns: Sequence[Column],
+    prepared: Mapping[str, pd.Series],
+) -> tuple[tuple[Definition, ...], pd.DataFrame, list[str]]:
+    """Compute each feature once, to leave out what says nothing; tell how the others are made."""
+    times = [column.name for column in columns if column.kind is Kind.DATETIME]
+    words = [c.name for c in columns if c.kind in (Kind.TEXT, Kind.CATEGORY)]
+    frame = pd.DataFrame(prepared)
+    computed: dict[str, np.ndarray] = {}
+    kept, notes, problems = [], [], []
+    for each in definitions:
+        gone = [name for name in each.inputs if name not in prepared]
+        if gone:
+            notes.append(f"{each.name!r} is left out, as {gone[0]!r} is.")
+            continue
+        try:
+            values = derived.compute(each, frame[list(each.inputs)], times, words)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        if np.isnan(values).all():
+            notes.append(f"{each.name!r} can't be computed for any row: left out.")
+        elif len(np.unique(values)) == 1:
+            notes.append(f"{each.name!r} is {values[0]:g} in every row: left out.")
+        else:
+            kept.append(each)
+            computed[each.name] = values
+    _raise(problems)
+    return tuple(kept), pd.DataFrame(computed, frame.index), [*notes, *derived.told(kept)]
 
 
 def _feature_names(
