@@ -364,6 +364,7 @@ def my_features(tmp_path, monkeypatch):
     sys.modules.pop("my_features", None)
 
 
+@pytest.mark.slow
 def test_a_served_model_computes_from_raw_columns_what_training_computed(
     tiny, store, my_features, monkeypatch
 ):
@@ -399,5 +400,5 @@ def test_a_served_model_computes_from_raw_columns_what_training_computed(
     answers = served.predict(raw.astype({"rooms": "float64"}))
     known = pd.read_csv(project.evaluated / "predictions.csv")
     np.testing.assert_allclose(np.sort(answers), np.sort(known["predicted"]), atol=1e-4)
-    own = model.predict(mlflow.sklearn.load_model("models:/tiny@champion"), test, schema).labels
+    own = model.predict(mlflow.sklearn.load_model("models:/tiny@champion"), test, schema).values
     np.testing.assert_allclose(answers, own, rtol=1e-12)

@@ -594,7 +594,7 @@ def table():
         zone=np.arange(n) % 7,
         word=["a", "b", None, "d"] * 50,
         text=[f"a rather long sentence, number {i}" for i in range(n)],
-        code=[f"c{i}" for i in range(n)],
+        code=[f"c{i // 2}" for i in range(n)],
         truth=pd.array([True, None] * 100, dtype="boolean"),
         when=pd.date_range("2023-01-01", periods=n, unit="s"),
         span=pd.to_timedelta(np.arange(n), unit="m"),
@@ -897,6 +897,27 @@ def test_a_table_that_nothing_can_be_learned_from_is_refused(columns, choices, p
 
 
 # Statistics, codes, files and hashes
+
+
+def test_ids_are_left_out_with_a_reason_unless_they_are_named():
+    frame = pd.DataFrame(
+        {
+            "id": [f"A-{n}" for n in range(200)],
+            "uuid": [f"{n:032x}" for n in range(200)],
+            "note": [f"a word and the number {n}" for n in range(200)],
+            "town": np.resize(["a", "b"], 200),
+            "y": np.arange(200) * 1.0,
+        }
+    )
+    table = Table(frame, (Path("x.csv"),), (200,))
+    found = prepare_table(table, Data(source="x", target="y"), None)
+    assert found.schema.names == ["note", "town"]
+    assert (
+        "'id' has another text in each row, as ids have: left out. Name it in data.features or"
+        " data.categorical to keep it." in found.notes
+    )
+    named = prepare_table(table, Data(source="x", target="y", categorical=("id",)), None)
+    assert named.schema.names == ["id", "note", "town"]
 
 
 def test_statistics_come_from_the_rows_they_are_given():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet import derived
+from ratchet.problem import ProblemType
 from ratchet.schema import Kind, Schema
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Preparation(StrEnum):
     CODES = "codes"
     """As native, with at most ``MAX_CODES`` categories in a column."""
     SCALED = "scaled"
-    """Numbers imputed and scaled, categories one-hot, times of day and year as circles."""
+    """Numbers imputed and scaled, categories one-hot or as mean targets, times of day and year as
+    circles."""
     FRAME = "frame"
     """As native, in a data frame whose categories are whole numbers: missing and unseen are
     labels of their own."""
@@ -106,8 +108,10 @@ def preparation(
     scaled = kind is Preparation.SCALED
     # A text column without a value in training has no vocabulary to learn.
     texts = [c.name for c in schema.columns if c.kind is Kind.TEXT and c.distinct and c.seen]
+    many = _with_many_labels(schema) if scaled else []
     parts = [
-        ("category", _categories(kind), schema.seen(Kind.CATEGORY)),
+        ("category", _categories(kind), [n for n in schema.seen(Kind.CATEGORY) if n not in many]),
+        ("many_categories", _mean_targets(schema.problem), many),
         ("number", _numbers(scaled), schema.seen(Kind.NUMBER, Kind.BOOLEAN)),
         ("datetime", _datetimes(scaled, time_ordered), schema.seen(Kind.DATETIME)),
         ("text", _texts(scaled), texts),
@@ -170,6 +174,31 @@ def _categories(kind: Preparation) -> Any:
         encoded_missing_value=np.nan,
         max_categories=MAX_CODES if kind is Preparation.CODES else MAX_NATIVE,
     )
+
+
+def _with_many_labels(schema: Schema) -> list[str]:
+    """Name the categories of which one-hot columns would put most labels with the rare ones."""
+    if not schema.problem.has_target:
+        return []
+    return [
+        column.name
+        for column in schema.columns
+        if column.seen and column.kind is Kind.CATEGORY and column.distinct > MAX_ONE_HOT
+    ]
+
+
+def _mean_targets(problem: ProblemType) -> Any:
+    """Put for a label what the target is like in the rows that have it, told by other rows."""
+    from sklearn.model_selection import KFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler, TargetEncoder
+
+    kinds = {ProblemType.BINARY: "binary", ProblemType.MULTICLASS: "multiclass"}
+    encoder = TargetEncoder(
+        target_type=kinds.get(problem, "continuous"),
+        cv=KFold(5, shuffle=True, random_state=0),
+    )
+    return make_pipeline(encoder, StandardScaler())
 
 
 def _numbers(scaled: bool) -> Any:

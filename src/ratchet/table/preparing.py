@@ -108,11 +108,14 @@ def prepare_table(
     rows = frame.loc[kept].reset_index(drop=True)
     names, notes = _feature_names(table, data, name, set(keep) - set(visible))
     definitions, faulty = _definitions(table, data, name)
-    features, more_notes, problems = _features(rows[names], data.categorical, places)
+    features, more_notes, problems = _features(
+        rows[names], data.categorical, places, kept=(*(data.features or ()), *data.categorical)
+    )
     hidden, hidden_notes, hidden_problems = _features(
         rows[[each for each in _inputs(definitions) if each not in names]],
         data.categorical,
         places,
+        kept=_inputs(definitions),
     )
     problems += [*hidden_problems, *faulty]
     target, faults = (
@@ -396,9 +399,15 @@ _Feature = tuple[pd.Series, Kind]
 
 
 def _features(
-    rows: pd.DataFrame, categorical: Collection[str], places: _Places
+    rows: pd.DataFrame,
+    categorical: Collection[str],
+    places: _Places,
+    kept: Collection[str] = (),
 ) -> tuple[list[_Feature], list[str], list[str]]:
-    """Convert each column; give the useful ones, what was left out, and what is wrong."""
+    """Convert each column; give the useful ones, what was left out, and what is wrong.
+
+    Those in ``kept`` are left out only if they say nothing at all.
+    """
     features: list[_Feature] = []
     notes, problems = [], []
     for name in rows.columns:
@@ -418,6 +427,11 @@ def _features(
             notes.append(f"{name!r} is missing in every row: left out.")
         elif column.nunique(dropna=False) == 1:
             notes.append(f"{name!r} is {_plain(column.iloc[0])!r} in every row: left out.")
+        elif _is_id(column) and name not in kept:
+            notes.append(
+                f"{name!r} has another text in each row, as ids have: left out. Name it in"
+                " data.features or data.categorical to keep it."
+            )
         else:
             feature, kind, note = _feature(column, name in categorical)
             features.append((feature, kind))
@@ -444,6 +458,15 @@ def _feature(column: pd.Series, categorical: bool) -> tuple[pd.Series, Kind, str
 
 def _floats(column: pd.Series) -> pd.Series:
     return pd.Series(column.to_numpy("float64", na_value=np.nan), column.index, name=column.name)
+
+
+def _is_id(column: pd.Series) -> bool:
+    """Tell names of rows, which say nothing about other rows, from labels and free text."""
+    if pd.api.types.is_numeric_dtype(column) or not isinstance(column.dtype, pd.StringDtype):
+        return False
+    if column.isna().any() or len(column) < MIN_TEXTS or column.duplicated().any():
+        return False
+    return bool(column.str.len().mean() <= MIN_TEXT_LENGTH) or not column.str.contains(" ").any()
 
 
 def _infinite(column: pd.Series) -> pd.Series:
