@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from ratchet import expressions, leakage, settings, splits, table  # noqa: E402
 from ratchet.errors import DataError  # noqa: E402
 from ratchet.leakage import Leak, Report  # noqa: E402
-from ratchet.problem import ProblemType  # noqa: E402
+from ratchet.problem import ProblemType, detect_problem  # noqa: E402
 from ratchet.settings import Data, Split  # noqa: E402
 from ratchet.splits import Splits  # noqa: E402
 from ratchet.table import Table  # noqa: E402
@@ -79,7 +79,7 @@ class Task:
     @property
     def _guess(self) -> ProblemType:
         y = expressions.evaluate(self.data.target, self.frame)
-        return table.detect_problem(y)
+        return detect_problem(y)
 
     def with_columns(self, **columns: object) -> "Task":
         """Add feature columns."""

@@ -23,7 +23,8 @@ from ratchet.expressions import (
 ALLOWED = (
     " Allowed: columns, numbers, texts, + - * / // % **, comparisons, and, or, not, in [...],"
     " and the functions seconds, minutes, hours, days, year, month, day, hour, weekday, abs, log,"
-    " log1p, exp, sqrt, round, lower, upper, strip, missing, contains, col, datetime."
+    " log1p, exp, sqrt, round, lower, upper, strip, missing, contains, col, datetime, haversine,"
+    " share."
 )
 COLUMNS = "The columns are: n, x, text, start, end, flag, maybe, empty, big, MS SubClass, a.b."
 

@@ -1,5 +1,7 @@
 """Each kind of model gets numbers that suit it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -114,6 +116,7 @@ def test_rare_labels_share_a_column_of_a_linear_model():
 def test_a_linear_model_gets_no_more_columns_than_it_can_bear():
     labels = [f"label {number}" for number in range(400)] * MIN_FREQUENCY
     frame, schema = table(town=(Kind.CATEGORY, labels))
+    schema = replace(schema, target=None, problem=ProblemType.CLUSTERING)
     values = fitted(frame, schema, Preparation.SCALED)[1].values
     assert values.shape[1] == MAX_ONE_HOT
     assert sparse.issparse(values)
@@ -293,3 +296,40 @@ def test_times_with_a_zone_are_read_as_utc():
     given = pd.DataFrame({"at": zoned})
     pd.testing.assert_frame_equal(as_features(given, schema), naive)
     assert given["at"].dt.tz is not None
+
+
+def follows(column, target, problem):
+    return abs(np.corrcoef(column, target == 0 if problem == "multiclass" else target)[0, 1])
+
+
+@pytest.mark.parametrize("problem", ["regression", "binary", "multiclass"])
+def test_a_category_of_many_labels_becomes_what_other_rows_say_of_its_target(problem):
+    random = np.random.default_rng(0)
+    n = 3000
+    label = random.integers(0, 600, n)
+    known = {"regression": label * 1.0, "binary": label % 2, "multiclass": label % 3}[problem]
+    frame = pd.DataFrame({"many": pd.Series(label).map("L{}".format).astype("str")})
+    column = Column("many", Kind.CATEGORY, "str", False, 600)
+    schema = Schema((column,), "y", ProblemType(problem), (0, 1, 2))
+    scaled = preparation(schema, Preparation.SCALED)
+    values = scaled.fit_transform(frame, known)
+    assert values.shape == (n, 3 if problem == "multiclass" else 1)
+    assert (
+        abs(np.corrcoef(values[:, 0], known if problem != "multiclass" else known == 0)[0, 1]) > 0.8
+    )
+    # Noise instead of a target: rows that told it of themselves would follow it.
+    noise = random.permutation(known)
+    told = preparation(schema, Preparation.SCALED).fit_transform(frame, noise)
+    assert (
+        abs(np.corrcoef(told[:, 0], noise if problem != "multiclass" else noise == 0)[0, 1]) < 0.1
+    )
+    assert not matrix(scaled, schema, values).categorical.any()
+    unseen = scaled.transform(pd.DataFrame({"many": pd.Series(["new"], dtype="str")}))
+    assert np.isfinite(unseen).all()
+
+
+def test_rows_that_are_put_together_without_a_target_keep_their_labels():
+    column = Column("many", Kind.CATEGORY, "str", False, 600)
+    schema = Schema((column,), None, ProblemType.CLUSTERING)
+    made = preparation(schema, Preparation.SCALED)
+    assert [name for name, _, _ in made.transformers] == ["category"]

@@ -23,9 +23,9 @@ FLOORS = (
         "sources",
         "terminal",
     },
-    {"lineage", "metrics", "schema", "settings"},
+    {"derived", "lineage", "metrics", "schema", "settings"},
     {"association", "features", "profile", "project", "splits", "table", "taxi", "wording"},
-    {"backends", "ensemble", "gates", "leakage"},
+    {"backends", "datachecks", "ensemble", "gates", "leakage"},
     {"advice", "evaluation", "figures", "likeness", "model", "searched"},
     {
         "behaviour",
@@ -59,6 +59,7 @@ ONLY_IN = {
     "shap": {"explanation"},
     "matplotlib": {"drawing", "figures", "report"},
     "typer": {"cli"},
+    "pandera": {"datachecks"},
 }
 
 

@@ -222,7 +222,7 @@ def test_packed_text_is_read(put, name):
             "a.csv",
             "x,y\n1,2\n\n3\n",
             "{path}: row 2 has 1 fields, and the header has 2: '3'."
-            " Put a field that holds ',' in quotes.",
+            " A field that is empty needs its ',', too.",
         ),
         (
             "a.csv",
@@ -246,20 +246,19 @@ def test_packed_text_is_read(put, name):
         (
             "a.csv",
             b"x,y\n1,caf\xe9\n",
-            "{path} is not UTF-8 text. Save it as UTF-8, for example with"
-            " `iconv -f LATIN1 -t UTF-8`.",
+            "{path} is not UTF-8 text: line 2 holds the byte 0xe9. Save it as UTF-8, for"
+            " example with `iconv -f LATIN1 -t UTF-8`.",
         ),
         (
             "a.csv",
             "x,y\n1,2\n".encode("utf-16"),
-            "{path} is not UTF-8 text. Save it as UTF-8, for example with"
-            " `iconv -f LATIN1 -t UTF-8`.",
+            "{path} is UTF-16 text. Save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`.",
         ),
         (
             "a.csv",
             b"x,y\n" + b"1,2\n" * 5_000_000 + b"1,caf\xe9\n",
-            "{path} is not UTF-8 text. Save it as UTF-8, for example with"
-            " `iconv -f LATIN1 -t UTF-8`.",
+            "{path} is not UTF-8 text: line 5,000,002 holds the byte 0xe9. Save it as UTF-8, for"
+            " example with `iconv -f LATIN1 -t UTF-8`.",
         ),
     ],
     ids=lambda value: repr(value[:12]) if isinstance(value, bytes) else str(value)[:20],
@@ -274,7 +273,40 @@ def test_a_broken_packed_file_is_refused(put):
     message = told(read_table, put("a.csv.gz", packed[: len(packed) // 2]))
     assert "a.csv.gz" in message
     path = put("b.csv.gz", b"x,y\n1,2\n")
-    assert told(read_table, path).startswith(f"{path} can't be read: ")
+    assert told(read_table, path) == (
+        f"{path} is not packed by gzip. Let its name end in .csv if it is text."
+    )
+
+
+def test_a_column_that_only_some_files_have_may_be_dropped(put):
+    put("t/a.csv", "x,y\n1,2\n")
+    folder = put("t/b.csv", "fee,x,y\n9,3,4\n").parent
+    table = read_table(folder, drop=["fee"])
+    assert table.frame.to_dict("list") == {"x": [1, 3], "y": [2, 4]}
+    assert table.left_out == ("fee",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (["1,234", "12,345.6"], "numbers with thousands separators, such as '1,234' in row 1"),
+        (["1,5", "12"], "numbers with decimal commas, such as '1,5' in row 1"),
+        (["$ 1.50", "$3"], "numbers with a unit, such as '$ 1.50' in row 1"),
+        (["5 %", "7 %"], "numbers with a unit, such as '5 %' in row 1"),
+        (["31.12.2024", "1.1.2025"], "dates in another form, such as '31.12.2024' in row 1"),
+        (["12/31/2024 10:00", "1/1/25 9:30"], "dates in another form, such as '12/31/2024"),
+    ],
+)
+def test_numbers_and_dates_in_another_form_are_told(put, fields, told):
+    rows = "".join(f'"{field}",1\n' for field in fields)
+    (note,) = read_table(put("a.csv", f"x,y\n{rows}")).notes
+    assert note.startswith(f"'x' is read as text: its values are {told}")
+
+
+def test_what_is_infinite_in_a_column_of_numbers_is_a_number(put):
+    table = read_table(put("a.csv", "x,word\n1.5,inf\n-inf,out\nInfinity,inf\n"))
+    assert table.frame["x"].tolist() == [1.5, -np.inf, np.inf]
+    assert table.frame["word"].tolist() == ["inf", "out", "inf"]
 
 
 # Parquet files
@@ -395,7 +427,8 @@ def test_files_with_different_columns_are_refused(put):
     folder = put("t/b.parquet", pa.table({"x": [1], "w": [1]})).parent
     assert told(read_table, folder) == (
         "The files have different columns: b.parquet lacks y, z and a.parquet lacks w."
-        " Keep files with the same columns in one folder."
+        " Keep files with the same columns in one folder, or name columns that some lack in"
+        " data.drop."
     )
     assert read_table(folder, ["x"]).frame["x"].tolist() == [1, 1]
 
@@ -506,9 +539,13 @@ def test_paths_without_a_table_are_refused(put, tmp_path):
         f"{missing} is not there. Check data.source in params.yaml, or fetch the data with"
         " `dvc pull`."
     )
-    assert told(read_table, note) == (f"{note} is not a table: its name must end in {ENDINGS}.")
+    assert told(read_table, note) == (
+        f"{note} is not a table: its name must end in {ENDINGS}. Rename text files to .csv if"
+        " commas separate their fields, to .tsv if tabs do."
+    )
     assert told(read_table, note.parent) == (
         f"{note.parent} holds no table, which would end in {ENDINGS}. It holds: notes.txt."
+        " Rename text files to .csv if commas separate their fields, to .tsv if tabs do."
     )
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -557,7 +594,7 @@ def table():
         zone=np.arange(n) % 7,
         word=["a", "b", None, "d"] * 50,
         text=[f"a rather long sentence, number {i}" for i in range(n)],
-        code=[f"c{i}" for i in range(n)],
+        code=[f"c{i // 2}" for i in range(n)],
         truth=pd.array([True, None] * 100, dtype="boolean"),
         when=pd.date_range("2023-01-01", periods=n, unit="s"),
         span=pd.to_timedelta(np.arange(n), unit="m"),
@@ -860,6 +897,27 @@ def test_a_table_that_nothing_can_be_learned_from_is_refused(columns, choices, p
 
 
 # Statistics, codes, files and hashes
+
+
+def test_ids_are_left_out_with_a_reason_unless_they_are_named():
+    frame = pd.DataFrame(
+        {
+            "id": [f"A-{n}" for n in range(200)],
+            "uuid": [f"{n:032x}" for n in range(200)],
+            "note": [f"a word and the number {n}" for n in range(200)],
+            "town": np.resize(["a", "b"], 200),
+            "y": np.arange(200) * 1.0,
+        }
+    )
+    table = Table(frame, (Path("x.csv"),), (200,))
+    found = prepare_table(table, Data(source="x", target="y"), None)
+    assert found.schema.names == ["note", "town"]
+    assert (
+        "'id' has another text in each row, as ids have: left out. Name it in data.features or"
+        " data.categorical to keep it." in found.notes
+    )
+    named = prepare_table(table, Data(source="x", target="y", categorical=("id",)), None)
+    assert named.schema.names == ["id", "note", "town"]
 
 
 def test_statistics_come_from_the_rows_they_are_given():

@@ -17,6 +17,7 @@ from ratchet.errors import InterruptionError, RatchetError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ratchet.commands.checks import Checked
     from ratchet.commands.doctor import Diagnosis
     from ratchet.commands.history import History
     from ratchet.commands.init import Made, Plan
@@ -424,6 +425,41 @@ def schema() -> None:
 
 
 @app.command()
+def checks(
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    write: Annotated[
+        bool, typer.Option("--write", help="Write rules that the table keeps, to be edited.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace rules that are there; keeps a backup.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Check the table against its schema.json, or write one; exit with 1 if a rule is broken."""
+    project = _project(params, set_)
+    if force and not write:
+        raise RatchetError("--force replaces rules, so it needs --write.")
+    from ratchet.commands import checks as command
+
+    if write:
+        written = command.write(project, force=force)
+        typer.echo(f"{written.path} has rules for {written.n_columns} columns.")
+        for sentence in written.next:
+            typer.echo(sentence)
+        return
+    found = command.run(project)
+    if json:
+        from dataclasses import asdict
+
+        typer.echo(_json(asdict(found)))
+    else:
+        _show_checks(found)
+    if found.report.failed:
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="DIR")] = Path("data"),
     month: Annotated[
@@ -728,6 +764,29 @@ def _show_diagnosis(found: "Diagnosis") -> None:
         if (n := found.count(state))
     ]
     console.print(f"\n{', '.join(counts)}")
+
+
+def _show_checks(found: "Checked") -> None:
+    """Print a line for each rule that is broken, and how many hold."""
+    from rich.table import Table
+
+    console, report = _console(), found.report
+    if report.failures:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for heading in ("column", "rule", "result", "rows", "what is asked and what was found"):
+            table.add_column(heading, justify="right" if heading == "rows" else "left")
+        for each in report.failures:
+            count = f"{each.count:,}" if each.count else ""
+            table.add_row(each.column or "", each.rule, each.on_failure, count, each.told)
+        console.print(table, markup=False)
+        console.print()
+    kept = report.n_checks - len(report.failures)
+    console.print(
+        f"{kept} of {report.n_checks} checks in {found.file} hold for {report.n_rows:,} rows;"
+        f" {len(report.failed)} fail, {len(report.warnings)} warn.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _show_reproduction(found: "Reproduction") -> None:

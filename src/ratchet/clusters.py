@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, metrics
+from ratchet import backends, derived, metrics
 from ratchet.backends import Backend, Family, Fitted, Looks, Request, Rows, blas
 from ratchet.bench import usable_cores
 from ratchet.course import Chosen, Course, Made
@@ -117,7 +117,7 @@ def columns(
         As in ``preparation``.
     """
     made = preparation(schema, kind, time_ordered=time_ordered, pca=pca)
-    if kind is Preparation.SCALED and schema.of_kind(Kind.CATEGORY):
+    if kind is Preparation.SCALED and schema.seen(Kind.CATEGORY):
         inner = made if pca is None else made.named_steps["columns"]
         inner.set_params(transformer_weights={"category": LABEL_WEIGHT})
     return made
@@ -293,9 +293,17 @@ def train(
         baseline=next((t for t in trials if t.candidate.family in baselines), None),
         model=model,
         baseline_model=bench.model(Candidate("clustering", "baseline", {}), rows),
-        trusted_types=tuple(sorted({*ASSEMBLY_TYPES, *backend.trusted_types})),
+        trusted_types=tuple(
+            sorted(
+                {
+                    *ASSEMBLY_TYPES,
+                    *backend.trusted_types,
+                    *derived.trusted_types(schema.derived),
+                }
+            )
+        ),
         packages=(*PACKAGES, *backend.packages),
-        modules=backend.modules,
+        modules=(*backend.modules, *derived.modules(schema.derived)),
         n_rows=n_rows,
         n_folds=1,
         seconds=time.monotonic() - started,

@@ -18,7 +18,7 @@ import operator
 import re
 import tokenize
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -35,6 +35,9 @@ from ratchet.errors import DataError
 MAX_LENGTH = 2_000
 MAX_DEPTH = 100
 MAX_EXPONENT = 64
+
+EARTH_KM = 6371.0088
+"""Mean radius of the Earth in kilometres."""
 
 # R writes names such as petal.length, which Python reads as an attribute.
 _DOTTED_NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+")
@@ -54,6 +57,40 @@ class Expression:
     """Its parsed form; None for a text that can only be the name of a column."""
     problem: str = field(default="", repr=False, compare=False)
     """Why the text can only be the name of a column."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """How a feature is computed."""
+
+    name: str
+    """Of the feature."""
+    told: str
+    """The expression, or ``module:function(columns)``."""
+    inputs: tuple[str, ...]
+    """Columns that it is computed from."""
+    function: str | None = None
+    """Import path ``module:function`` of the user's own; None for an expression."""
+
+    @classmethod
+    def of_expression(cls, name: str, text: str, columns: Collection[str]) -> "Definition":
+        """Read an expression over a table's columns.
+
+        Raises
+        ------
+        DataError
+            If it names a column that isn't there.
+        """
+        inputs = sorted(columns_used(text, columns))
+        strange = [each for each in inputs if each not in columns]
+        if strange:
+            raise DataError(no_column(strange[0], columns))
+        return cls(name, text, tuple(inputs))
+
+    @classmethod
+    def of_function(cls, name: str, function: str, inputs: Sequence[str]) -> "Definition":
+        """Name a function of the user's own that gets these columns as a data frame."""
+        return cls(name, f"{function}({', '.join(inputs)})", tuple(inputs), function)
 
 
 def parse(text: str) -> Expression:
@@ -312,6 +349,8 @@ FUNCTIONS = MappingProxyType(
         "contains": "contains(x, 'text')",
         "col": "col('name')",
         "datetime": "datetime('2023-01-31')",
+        "haversine": "haversine(lat1, lon1, lat2, lon2)",
+        "share": "share(x)",
     }
 )
 
@@ -416,6 +455,8 @@ def _children(node: ast.expr, line: str) -> list[ast.expr]:
         case ast.Compare():
             return _compared(node, line)
         case ast.Call(func=ast.Name(id=function)):
+            if function == "haversine":
+                return node.args
             return [] if function in ("col", "datetime") else node.args[:1]
         case _:
             raise _refusal(node, line)
@@ -730,9 +771,9 @@ def _missing(node: ast.expr, columns: _Columns) -> pd.Series:
     return columns.spread(_evaluate(node, columns)).isna().astype("boolean")
 
 
-def _are_numbers(a: _Value, b: _Value) -> bool:
-    """Whether both can be counted with; true counts as 1."""
-    return {a.sort, b.sort} <= {_Sort.NUMBER, _Sort.BOOLEAN}
+def _are_numbers(*values: _Value) -> bool:
+    """Whether all can be counted with; true counts as 1."""
+    return {value.sort for value in values} <= {_Sort.NUMBER, _Sort.BOOLEAN}
 
 
 def _told(node: ast.expr, value: _Value) -> str:
@@ -757,6 +798,10 @@ def _call(node: ast.Call, columns: _Columns) -> _Value:
         return _column(columns.series(column), column, columns)
     if name == "datetime":
         return _Value(_Sort.TIME, _point_in_time(_literal(node.args[0])))
+    if name == "haversine":
+        return _haversine(node, columns)
+    if name == "share":
+        raise columns.error("share() is learned from training rows, so only data.derive may use it")
     if name == "missing":
         return _Value(_Sort.BOOLEAN, _missing(node.args[0], columns))
     function = _OF_ONE_COLUMN.get(name)
@@ -777,3 +822,16 @@ def _call(node: ast.Call, columns: _Columns) -> _Value:
         with np.errstate(all="ignore"):
             return columns.numbers(function.apply(columns.floats(value)))
     return _Value(function.gives, function.apply(columns.spread(value)))
+
+
+def _haversine(node: ast.Call, columns: _Columns) -> _Value:
+    """Compute the way over the ground between two places in degrees, in kilometres."""
+    parts = [_evaluate(each, columns) for each in node.args]
+    if any(part.sort is _Sort.NOTHING for part in parts):
+        return columns.nothing()
+    if not _are_numbers(*parts):
+        raise columns.error(f"{columns.shown(node)} needs four numbers, in degrees")
+    lat1, lon1, lat2, lon2 = (np.deg2rad(columns.floats(part)) for part in parts)
+    half = np.sin((lat2 - lat1) / 2) ** 2
+    half += np.cos(lat1) * np.cos(lat2) * np.sin((lon2 - lon1) / 2) ** 2
+    return columns.numbers(2 * EARTH_KM * np.arcsin(np.sqrt(half)))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ratchet import derived
+from ratchet.problem import ProblemType
 from ratchet.schema import Kind, Schema
 
 if TYPE_CHECKING:
@@ -51,12 +53,13 @@ class Preparation(StrEnum):
     CODES = "codes"
     """As native, with at most ``MAX_CODES`` categories in a column."""
     SCALED = "scaled"
-    """Numbers imputed and scaled, categories one-hot, times of day and year as circles."""
+    """Numbers imputed and scaled, categories one-hot or as mean targets, times of day and year as
+    circles."""
     FRAME = "frame"
     """As native, in a data frame whose categories are whole numbers: missing and unseen are
     labels of their own."""
     RAW = "raw"
-    """The feature columns as they are, in a data frame."""
+    """The feature columns as they are, in a data frame; nothing is computed from them."""
 
 
 @dataclass(frozen=True)
@@ -100,20 +103,27 @@ def preparation(
 
     if kind is Preparation.RAW:
         return ColumnTransformer(
-            [("raw", "passthrough", schema.names)], verbose_feature_names_out=False
+            [("raw", "passthrough", schema.seen())], verbose_feature_names_out=False
         ).set_output(transform="pandas")
     scaled = kind is Preparation.SCALED
     # A text column without a value in training has no vocabulary to learn.
-    texts = [c.name for c in schema.columns if c.kind is Kind.TEXT and c.distinct]
+    texts = [c.name for c in schema.columns if c.kind is Kind.TEXT and c.distinct and c.seen]
+    many = _with_many_labels(schema) if scaled else []
     parts = [
-        ("category", _categories(kind), schema.of_kind(Kind.CATEGORY)),
-        ("number", _numbers(scaled), schema.of_kind(Kind.NUMBER, Kind.BOOLEAN)),
-        ("datetime", _datetimes(scaled, time_ordered), schema.of_kind(Kind.DATETIME)),
+        ("category", _categories(kind), [n for n in schema.seen(Kind.CATEGORY) if n not in many]),
+        ("many_categories", _mean_targets(schema.problem), many),
+        ("number", _numbers(scaled), schema.seen(Kind.NUMBER, Kind.BOOLEAN)),
+        ("datetime", _datetimes(scaled, time_ordered), schema.seen(Kind.DATETIME)),
         ("text", _texts(scaled), texts),
     ]
+    if schema.derived:
+        inputs = list(dict.fromkeys(name for each in schema.derived for name in each.inputs))
+        parts.append(("derived", _derived(schema, scaled), inputs))
     columns = ColumnTransformer(
         [part for part in parts if part[2]], verbose_feature_names_out=False, sparse_threshold=0.3
     )
+    if kind is Preparation.FRAME and schema.derived:
+        return _framed(columns, len(schema.seen(Kind.CATEGORY)))
     if kind is Preparation.FRAME:
         # What a time becomes may have the name of another column.
         columns.verbose_feature_names_out = True
@@ -125,11 +135,14 @@ def matrix(transformer: "ColumnTransformer | Pipeline", schema: Schema, values: 
     """Wrap what ``transformer`` gave with the mask of its category codes."""
     mask = np.zeros(values.shape[1], dtype=bool)
     if "raw" in getattr(transformer, "named_transformers_", {}):
-        return Matrix(values, np.isin(schema.names, schema.of_kind(Kind.CATEGORY)))
+        return Matrix(values, np.isin(schema.seen(), schema.seen(Kind.CATEGORY)))
+    steps = getattr(transformer, "named_steps", {})
+    if "frame" in steps:
+        transformer = steps["columns"]
     # Principal components are no codes.
     encoder = getattr(transformer, "named_transformers_", {}).get("category")
     if hasattr(encoder, "categories_") and not hasattr(encoder, "drop"):
-        mask[: len(schema.of_kind(Kind.CATEGORY))] = True
+        mask[: len(schema.seen(Kind.CATEGORY))] = True
     return Matrix(values, mask)
 
 
@@ -174,6 +187,31 @@ def _categories(kind: Preparation) -> Any:
     )
 
 
+def _with_many_labels(schema: Schema) -> list[str]:
+    """Name the categories of which one-hot columns would put most labels with the rare ones."""
+    if not schema.problem.has_target:
+        return []
+    return [
+        column.name
+        for column in schema.columns
+        if column.seen and column.kind is Kind.CATEGORY and column.distinct > MAX_ONE_HOT
+    ]
+
+
+def _mean_targets(problem: ProblemType) -> Any:
+    """Put for a label what the target is like in the rows that have it, told by other rows."""
+    from sklearn.model_selection import KFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler, TargetEncoder
+
+    kinds = {ProblemType.BINARY: "binary", ProblemType.MULTICLASS: "multiclass"}
+    encoder = TargetEncoder(
+        target_type=kinds.get(problem, "continuous"),
+        cv=KFold(5, shuffle=True, random_state=0),
+    )
+    return make_pipeline(encoder, StandardScaler())
+
+
 def _numbers(scaled: bool) -> Any:
     if not scaled:
         return "passthrough"
@@ -184,6 +222,35 @@ def _numbers(scaled: bool) -> Any:
     # One absurd value, a taxi trip of 92,064 miles, would decide a linear model by itself: the
     # scale comes from the quartiles, and what lies far outside them is squashed.
     return make_pipeline(SimpleImputer(strategy="median", add_indicator=True), SquashingScaler())
+
+
+def _derived(schema: Schema, scaled: bool) -> Any:
+    from sklearn.pipeline import make_pipeline
+
+    computed = derived.transformer(schema.derived, schema.of_kind(Kind.DATETIME))
+    return make_pipeline(computed, _numbers(scaled)) if scaled else computed
+
+
+def _framed(columns: "ColumnTransformer", n_categories: int) -> "Pipeline":
+    """Follow columns by what makes a data frame of them, with the first as whole numbers.
+
+    The features that are computed know no row labels, so that the frame is made of all columns
+    when they have none any more.
+    """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    codes = FunctionTransformer(
+        np.asarray, kw_args={"dtype": "int64"}, feature_names_out="one-to-one"
+    )
+    frame = ColumnTransformer(
+        [
+            ("category", codes, slice(0, n_categories)),
+            ("rest", "passthrough", slice(n_categories, None)),
+        ]
+    ).set_output(transform="pandas")
+    return Pipeline([("columns", columns), ("frame", frame)])
 
 
 def _datetimes(scaled: bool, time_ordered: bool) -> Any:

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -1148,6 +1149,11 @@ def _remembered(cache: Path | None) -> dict[str, list[Any]]:
 def _fingerprint(path: Path) -> list[int]:
     """Tell a file from its changed self without reading it; a tool may put its mtime back."""
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(
+            f"{path} is no file but a pipe, a socket or a device, and can't be versioned."
+            " Take it out of the data."
+        )
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 

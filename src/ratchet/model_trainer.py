@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, metrics
+from ratchet import backends, derived, metrics
 from ratchet.backends import Backend, Family, Request, Rows, Task, archive
 from ratchet.backends.hooks import (
     CLASSIFICATION,
@@ -284,7 +284,8 @@ class TableBackend(FittingBackend):
     def load_model(self, path: Any) -> None:
         """Read what ``save_model`` wrote."""
         saved = archive.load(path, self.name)
-        trusted = {*ASSEMBLY_TYPES, *(t for b in self._offering() for t in b.trusted_types)}
+        offered = (t for b in self._offering() for t in b.trusted_types)
+        trusted = {*ASSEMBLY_TYPES, *derived.TRUSTED_TYPES, *offered}
         estimator = archive.loads(saved, trusted)
         self._take(saved.facts)
         schema = Schema.from_dict(saved.facts["schema"])

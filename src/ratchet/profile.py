@@ -12,6 +12,8 @@ from ratchet.schema import Kind
 
 # A profile of more rows looks the same and takes longer.
 MAX_ROWS = 50_000
+# Times over more years than that don't fit on an axis of dates.
+MAX_YEARS = 1_000
 
 # Labels of a column that its line names, and characters of one of them.
 _LABELS = 3
@@ -49,6 +51,9 @@ def write(path: Path, frame: pd.DataFrame, title: str) -> None:
     from skrub import TableReport
 
     rows = frame if len(frame) <= MAX_ROWS else frame.sample(MAX_ROWS, random_state=0).sort_index()
+    # Its axis ends at the year 9999, with a margin: so long a time is shown by its years.
+    long = [name for name in rows.select_dtypes("datetime") if _years(rows[name]) > MAX_YEARS]
+    rows = rows.assign(**{str(name): rows[name].dt.year for name in long})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a font that lacks a glyph of somebody's column name
         report = TableReport(
@@ -113,3 +118,7 @@ def _number(value: float) -> str:
 def _short(label: object) -> str:
     text = " ".join(str(label).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _years(times: pd.Series) -> int:
+    return 0 if times.isna().all() else int(times.max().year - times.min().year)

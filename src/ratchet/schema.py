@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ratchet import files
+from ratchet.expressions import Definition
 from ratchet.problem import ProblemType
 
 Label = str | int | float | bool
@@ -41,6 +42,8 @@ class Column:
     """Whether values were missing in training, so that a client may leave them out."""
     distinct: int
     """Different values in the training rows."""
+    seen: bool = True
+    """Whether it is a feature itself; else only features are computed from it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Schema:
     """What the target poses, or clustering."""
     classes: tuple[Label, ...] = ()
     """Class labels in the order of their codes; the positive class is the last of two."""
+    derived: tuple[Definition, ...] = ()
+    """Features that the model computes from the columns."""
 
     @property
     def names(self) -> list[str]:
@@ -64,6 +69,11 @@ class Schema:
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Names of the feature columns of the given kinds, in order."""
         return [column.name for column in self.columns if column.kind in kinds]
+
+    def seen(self, *kinds: Kind) -> list[str]:
+        """Names of the columns that are features themselves; of all kinds if none is given."""
+        wanted = kinds or tuple(Kind)
+        return [c.name for c in self.columns if c.seen and c.kind in wanted]
 
     def save(self, path: Path) -> None:
         """Write the schema as JSON, whole or not at all."""
@@ -86,4 +96,10 @@ class Schema:
         columns = tuple(
             Column(**{**column, "kind": Kind(column["kind"])}) for column in value["columns"]
         )
-        return cls(columns, value["target"], ProblemType(value["problem"]), tuple(value["classes"]))
+        # What was recorded before features could be computed has none.
+        derived = tuple(
+            Definition(**{**each, "inputs": tuple(each["inputs"])})
+            for each in value.get("derived", ())
+        )
+        problem = ProblemType(value["problem"])
+        return cls(columns, value["target"], problem, tuple(value["classes"]), derived)

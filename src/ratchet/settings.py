@@ -100,6 +100,57 @@ def _checked_reasons(value: Any) -> Any:
     return tuple((name, reason.strip()) for name, reason in pairs)
 
 
+def _checked_features(value: Any) -> Any:
+    """YAML has mappings; settings are frozen, so they hold pairs."""
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    ):
+        raise ValueError(
+            "must give an expression or a function by the name of the feature, such as"
+            f" {{kmh: km / hours(b - a)}}, got {_shown(value)}"
+        )
+    return tuple((_checked_feature(name), _checked_formula(name, each)) for name, each in pairs)
+
+
+def _checked_feature(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip() or "__" in name:
+        raise ValueError(f"{_shown(name)} must be the name of a feature, without '__'")
+    return name
+
+
+def _checked_formula(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return _checked_expression(value)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    if isinstance(value, FunctionOf):
+        return value
+    is_function = (
+        isinstance(value, Mapping)
+        and set(value) == {"function", "columns"}
+        and isinstance(value["function"], str)
+        and re.fullmatch(r"[\w.]+:[\w.]+", value["function"])
+        and isinstance(value["columns"], list | tuple)
+        and value["columns"]
+        and all(isinstance(each, str) for each in value["columns"])
+    )
+    if not is_function:
+        raise ValueError(
+            f"{name} must be an expression such as b / a, or a function such as {{function:"
+            f" 'my_project.features:density', columns: [a, b]}}, got {_shown(value)}"
+        )
+    return FunctionOf(function=value["function"], columns=tuple(value["columns"]))
+
+
+def _plain_features(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {
+        name: each if isinstance(each, str) else each.model_dump(mode="json")
+        for name, each in pairs
+    }
+
+
 def _checked_title(text: str) -> str:
     # Runs carry it in the name of a tag, which MLflow allows no other characters.
     if not re.fullmatch(r"[\w .-]{1,100}", text, re.ASCII) or text != text.strip():
@@ -172,6 +223,41 @@ Reasons = Annotated[
     PlainSerializer(dict),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}),
 ]
+
+
+class FunctionOf(Section):
+    """A function of the user's own that computes a feature."""
+
+    function: str
+    """Its import path, such as ``my_project.features:density``."""
+    columns: Names
+    """Columns that it gets, as a data frame."""
+
+
+Features = Annotated[
+    tuple[tuple[str, str | FunctionOf], ...],
+    BeforeValidator(_checked_features),
+    PlainSerializer(_plain_features),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "string", "minLength": 1},
+                    {
+                        "type": "object",
+                        "properties": {
+                            "function": {"type": "string"},
+                            "columns": {"type": "array", "items": {"type": "string"}},
+                        },
+                        "required": ["function", "columns"],
+                        "additionalProperties": False,
+                    },
+                ]
+            },
+        }
+    ),
+]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
@@ -192,8 +278,12 @@ class Data(Section):
     """Columns the model may not see, such as what is known only after the fact."""
     categorical: Names = ()
     """Columns of numbers that are labels, such as zone ids or postal codes."""
+    derive: Features = ()
+    """Features that the model computes from columns: `{kmh: trip_distance / hours(b - a)}`."""
     allow: Reasons = ()
     """Columns or kinds of leak that prepare lets pass, and why: `{trip_distance: metered}`."""
+    checks: str | None = None
+    """File of data checks beside params.yaml, such as `schema.json`; null has none."""
     positive: str | int | float | bool | None = None
     """Class whose probability counts in a binary problem; null takes the last when sorted."""
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, ensemble, folds, metrics, rivals
+from ratchet import backends, derived, ensemble, folds, metrics, rivals
 from ratchet.backends import Backend, Family, Interpretability, Task, blas
 from ratchet.bench import Bench, Refit, Spare
 from ratchet.course import Chosen, Course, Made
@@ -271,9 +271,9 @@ def train(
         baseline=next((t for t in trials if t.candidate.family in baselines), None),
         model=model,
         baseline_model=_baseline(rows, schema),
-        trusted_types=_trusted_types(used),
+        trusted_types=_trusted_types(schema, used),
         packages=_packages(used),
-        modules=tuple(dict.fromkeys(name for b in used for name in b.modules)),
+        modules=_modules(schema, used),
         n_rows=len(rows),
         n_folds=len(bench.plan),
         seconds=time.monotonic() - started,
@@ -831,14 +831,22 @@ def _rival(bench: Bench, spare: Spare) -> Rival:
         combine([spare.part], bench.schema, spare.trial.threshold),
         bench.rows_of(spare.trial),
         bench.family(spare.trial.candidate).interpretability,
-        _trusted_types([backend]),
+        _trusted_types(bench.schema, [backend]),
         _packages([backend]),
-        backend.modules,
+        _modules(bench.schema, [backend]),
     )
 
 
-def _trusted_types(used: Sequence[Backend]) -> tuple[str, ...]:
-    return tuple(sorted({*ASSEMBLY_TYPES, *(name for b in used for name in b.trusted_types)}))
+def _trusted_types(schema: Schema, used: Sequence[Backend]) -> tuple[str, ...]:
+    """Name the classes and functions in a model of these backends that skops does not know."""
+    named = {*ASSEMBLY_TYPES, *derived.trusted_types(schema.derived)}
+    return tuple(sorted(named.union(*(backend.trusted_types for backend in used))))
+
+
+def _modules(schema: Schema, used: Sequence[Backend]) -> tuple[str, ...]:
+    """Name the modules of the user's own in a model of these backends."""
+    named = [*(name for backend in used for name in backend.modules)]
+    return tuple(dict.fromkeys([*named, *derived.modules(schema.derived)]))
 
 
 def _packages(used: Sequence[Backend]) -> tuple[str, ...]:

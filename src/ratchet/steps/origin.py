@@ -143,7 +143,8 @@ def _recorded(project: Project, data: DataState) -> Lineage:
 def _named_modules(choices: settings.Settings) -> tuple[str, ...]:
     """Name the modules that the parameter file has a run import."""
     train = choices.train
-    paths = [train.metric or "", *_texts(train.backends)]
+    computed = [each.function for _, each in choices.data.derive if not isinstance(each, str)]
+    paths = [train.metric or "", *_texts(train.backends), *computed]
     found = [path.partition(":")[0] for path in paths if re.fullmatch(r"[\w.]+:[\w.]+", path)]
     for options in train.backends.values():
         declared = options.get("modules")

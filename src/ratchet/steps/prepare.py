@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ratchet import files, leakage, lineage, profile, runfile, splits, table, tracking
+from ratchet import datachecks, files, leakage, lineage, profile, runfile, splits, table, tracking
+from ratchet.datachecks import Rules
+from ratchet.errors import DataError
 from ratchet.evaluation import time_blocks
 from ratchet.lineage import DataState
 from ratchet.project import Project
@@ -18,7 +20,7 @@ from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.steps import notes as written
 from ratchet.steps import origin
-from ratchet.table import Prepared
+from ratchet.table import Prepared, Table
 from ratchet.tracking import Input, Score
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ CONTEXTS = {"train": "training", "valid": "validation", "test": "test"}
 CLUSTER = "ratchet_cluster"
 """Column that says which rows stand or fall together: the codes of groups, or in the test rows
 of blocks of time, which the bootstrap draws whole."""
+
+CHECKED = "data_checks.json"
+"""What came out of the checks of ``data.checks``."""
 
 ROW = "ratchet_row"
 """Column with a hash of the row as the source has it, by which it is known again."""
@@ -70,11 +75,16 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
     on_phase("read")
     tracking.connect(project)
     state = lineage.data_state(project.source, cache=project.build / "hashes.json")
-    prepared, hashes, dealt = _read(project)
+    rules = check_rules(project)
+    raw = _read(project)
+    checked = None if rules is None else check_table(project, raw, rules)
+    if checked is not None:
+        datachecks.refuse(checked, str(project.settings.data.checks))
+    prepared, hashes, dealt = _deal(project, raw)
     choices = project.settings
     on_phase("leakage")
     report = leakage.look(
-        prepared, dealt, choices.split, seed=choices.seed, allow=choices.data.allow
+        prepared.with_computed(), dealt, choices.split, seed=choices.seed, allow=choices.data.allow
     )
     leakage.refuse(report.findings)
     parts = {name: getattr(dealt, name) for name in PARTS}
@@ -83,7 +93,8 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
     }
     known = {name: {ROW: hashes[rows]} for name, rows in parts.items()}
     schema = table.with_statistics(prepared.schema, frames["train"])
-    notes = (*prepared.notes, *dealt.notes, *report.notes)
+    warned = [f"{each.told}." for each in checked.warnings] if checked else []
+    notes = (*warned, *raw.notes, *prepared.notes, *dealt.notes, *report.notes)
     with tracking.run(project, "prepare") as run_id:
         source = origin.of(project, state)
         origin.record(run_id, project, source)
@@ -101,6 +112,8 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
             schema.save(folder / "schema.json")
             origin.write_data(state, folder)
             leakage.save(report.findings, folder / "leakage.json")
+            if rules is not None and checked is not None:
+                checked.save(folder / CHECKED, rules)
             on_phase("profile")
             profile.write(folder / "profile.html", frames["train"], project.settings.name)
         on_phase("log")
@@ -120,6 +133,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
                 tracking.File(project.prepared / "leakage.json"),
                 tracking.File(project.prepared / "profile.html"),
                 written.of_prepare(project, schema, rows, prepared.n_read, notes),
+                *(_checks_items(project, checked) if checked else []),
             ],
         )
         tracking.rename(run_id, f"prepare · {sum(rows.values()):,} rows")
@@ -179,10 +193,55 @@ def test_digest(rows: pd.DataFrame) -> str:
     return hashlib.sha256(np.sort(rows[ROW].to_numpy()).tobytes()).hexdigest()[:16]
 
 
-def _read(project: Project) -> tuple[Prepared, np.ndarray, splits.Splits]:
+def check_rules(project: Project) -> Rules | None:
+    """Read what the table must be like; None where nobody has said it.
+
+    Raises
+    ------
+    SettingsError
+        If ``data.checks`` names a file that isn't there, or says what is not allowed.
+    """
+    name = project.settings.data.checks
+    return None if name is None else Rules.load(project.root / name)
+
+
+def check_table(project: Project, raw: Table, rules: Rules) -> datachecks.Report:
+    """Check the rows that ``data.filter`` keeps, but for columns that are dropped."""
+    data, by = project.settings.data, project.settings.split.column
+    kept = np.flatnonzero(table.rows_kept(raw, data, (by,) if by else ()))
+    frame = raw.frame.iloc[kept].drop(columns=list(data.drop), errors="ignore")
+    dropped = {name for name in data.drop if name not in frame}
+    asked = {name: each for name, each in rules.columns.items() if name not in dropped}
+    return datachecks.check(
+        frame,
+        rules.model_copy(update={"columns": asked}),
+        place=lambda position: raw.place(int(kept[position])),
+    )
+
+
+def _checks_items(project: Project, checked: datachecks.Report) -> list[tracking.Item]:
+    return [
+        Score("checks/made", checked.n_checks),
+        Score("checks/warned", len(checked.warnings)),
+        tracking.File(project.prepared / CHECKED),
+    ]
+
+
+def _read(project: Project) -> Table:
+    dropped = project.settings.data.drop
+    raw = table.read_table(project.source, drop=dropped)
+    taken = [name for name in (ROW, CLUSTER) if name in raw.frame and name not in dropped]
+    if taken:
+        raise DataError(
+            f"The table has a column {taken[0]!r}, a name that prepare gives itself. Rename it, or"
+            " name it in data.drop."
+        )
+    return raw
+
+
+def _deal(project: Project, raw: Table) -> tuple[Prepared, np.ndarray, splits.Splits]:
     choices = project.settings
     by = choices.split.column
-    raw = table.read_table(project.source, drop=choices.data.drop)
     # All columns of the source count, so that a row is the same row under other features.
     hashes = table.row_hashes(raw.frame)
     keep = (*((by,) if by else ()), *leakage.watched(list(raw.frame.columns), choices.data))

@@ -15,7 +15,17 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, clusters, figures, files, lineage, runfile, tracking, trainer
+from ratchet import (
+    backends,
+    clusters,
+    derived,
+    figures,
+    files,
+    lineage,
+    runfile,
+    tracking,
+    trainer,
+)
 from ratchet.course import Record
 from ratchet.errors import RatchetError
 from ratchet.features import as_features
@@ -282,7 +292,9 @@ def _write(
     """Write what the step leaves behind, and log the model."""
     tracking.save_model(_as_logged(training, training.model, schema, train_rows), folder / "model")
     constant = _as_logged(training, training.baseline_model, schema, train_rows)
-    tracking.save_model(replace(constant, modules=()), folder / "baseline")
+    tracking.save_model(
+        replace(constant, modules=derived.modules(schema.derived)), folder / "baseline"
+    )
     rivals = [each for each in training.rivals if _is_saved(each, folder, schema, train_rows)]
     uri = tracking.log_saved_model(run_id, folder / "model", _scores(training))
     leader = _leader(replace(training, rivals=tuple(rivals)), run_id, uri, source)

@@ -1,0 +1,145 @@
+"""Reads parquet files as one table with plain types."""
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ratchet.errors import DataError
+from ratchet.expressions import listed
+from ratchet.table.formats import refuse_others
+from ratchet.table.opening import (
+    Content,
+    all_names,
+    common_names,
+    reading,
+    reason,
+    refuse_empty,
+    refuse_names,
+)
+
+# Where pandas puts a frame's index that has no name.
+_INDEX = re.compile(r"__index_level_\d+__$")
+
+
+def read_parquet_files(
+    paths: Sequence[Path], wanted: Collection[str] | None, drop: Collection[str]
+) -> Content:
+    """Read the wanted columns of each file; see ``read_table``."""
+    schemas = [_parquet_schema(path) for path in paths]
+    headers = [[name for name in schema.names if not _INDEX.match(name)] for schema in schemas]
+    names = common_names(headers, paths, wanted, drop)
+    refused = {
+        name: f"{name!r} ({schema.field(name).type} in {path.name})"
+        for schema, path in zip(reversed(schemas), reversed(paths), strict=True)
+        for name in names
+        if _plain_type(schema.field(name).type) is None
+    }
+    strange = [refused[name] for name in names if name in refused and name not in drop]
+    if strange:
+        raise DataError(
+            "Columns of lists, records, bytes or times of day can't be used:"
+            f" {listed(strange)}. Name them in data.drop."
+        )
+    names = [name for name in names if name not in refused]
+    notes = [
+        f"{name!r} has the time zone {zone}: read as UTC without a zone."
+        for name, zone in _zones(schemas, names).items()
+    ]
+    tables = [_parquet_columns(path, names) for path in paths]
+    table, more_notes = _reconciled(names, tables, paths)
+    rows = tuple(part.num_rows for part in tables)
+    return Content(all_names(headers), table, rows, [*notes, *more_notes])
+
+
+def _parquet_schema(path: Path) -> pa.Schema:
+    refuse_empty(path)
+    with reading(path, parquet=True):
+        refuse_others(path, "parquet")
+    with reading(path, parquet=True):
+        schema = pq.read_schema(path)
+    refuse_names(schema.names, path)
+    return schema
+
+
+def _parquet_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    with reading(path, parquet=True), pq.ParquetFile(path) as file:
+        table = file.read(columns=list(names))
+    columns = {}
+    for name in names:
+        kind = table[name].type
+        try:
+            columns[name] = _cast(table[name], _plain_type(kind))
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"{path}: column {name!r} of type {kind} holds what can't be read:"
+                f" {reason(error)}. Leave it out with data.drop."
+            ) from None
+    return pa.table(columns)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType | None:
+    """Give the type that a column is read as; None for what can't be used."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if types.is_decimal(kind) or types.is_float16(kind):
+        return pa.float64()
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return pa.timestamp("us")
+    if types.is_duration(kind):
+        return pa.duration("us")
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.large_string()
+    simple = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    return kind if any(test(kind) for test in simple) else None
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Convert, and refuse to round or overflow; only nanoseconds may go."""
+    return pc.cast(column, options=pc.CastOptions(kind, allow_time_truncate=True))
+
+
+def _zones(schemas: Sequence[pa.Schema], names: Sequence[str]) -> dict[str, str]:
+    fields = [schema.field(name) for name in names for schema in schemas]
+    return {
+        field.name: field.type.tz
+        for field in fields
+        if pa.types.is_timestamp(field.type) and field.type.tz is not None
+    }
+
+
+def _reconciled(
+    names: Sequence[str], tables: Sequence[pa.Table], paths: Sequence[Path]
+) -> tuple[pa.Table, list[str]]:
+    """Put the files' rows below each other, with one type per column."""
+    columns, notes = {}, []
+    for name in names:
+        parts = [table[name] for table in tables]
+        # A column without any value has no type of its own to insist on.
+        types = [pa.null() if part.null_count == len(part) else part.type for part in parts]
+        places = dict(zip(reversed(types), reversed([path.name for path in paths]), strict=True))
+        places.pop(pa.null(), None)
+        told = " and ".join(
+            f"{kind} in {places[kind]}" for kind in dict.fromkeys(types) if kind in places
+        )
+        try:
+            fields = [pa.schema([(name, kind)]) for kind in types]
+            kind = pa.unify_schemas(fields, promote_options="permissive").field(0).type
+            cast = [
+                pa.chunked_array([pa.nulls(len(part), kind)])
+                if old == pa.null()
+                else _cast(part, kind)
+                for part, old in zip(parts, types, strict=True)
+            ]
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise DataError(
+                f"Column {name!r} is {told}, which can't be read as one. Write both files alike."
+            ) from None
+        if len(places) > 1:
+            notes.append(f"{name!r} is {told}: read as {kind}.")
+        columns[name] = pa.chunked_array([chunk for part in cast for chunk in part.chunks], kind)
+    return pa.table(columns), notes

@@ -1,0 +1,95 @@
+"""Writes and reads the parts of a prepared table, and knows a row again."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ratchet.errors import RatchetError
+from ratchet.table.opening import reason
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame without its index, whole or not at all; equal frames give equal bytes.
+
+    Raises
+    ------
+    RatchetError
+        If the file can't be written.
+    """
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    # The metadata names versions of pandas, and the chunks tell how the frame came about.
+    table = table.replace_schema_metadata(None).combine_chunks()
+    fresh = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, fresh)
+        fresh.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            fresh.unlink()
+        raise RatchetError(f"Can't write {path}: {error.strerror or error}.") from error
+
+
+def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
+    """Read what ``write_parquet`` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+    made_by : str
+        Name of the step that writes it, for the message.
+
+    Raises
+    ------
+    RatchetError
+        If it isn't there or isn't parquet.
+    """
+    try:
+        # A plain read: the folder of the file must not add columns of its own.
+        return pq.ParquetFile(path).read().to_pandas()
+    except FileNotFoundError:
+        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise RatchetError(
+            f"{path} is not a whole parquet file ({reason(error)}). Run the step {made_by} again."
+        ) from None
+
+
+def row_hashes(frame: pd.DataFrame) -> np.ndarray:
+    """Give each row a number that depends on its values alone.
+
+    Equal rows get equal hashes wherever they stand in the table, and whether a
+    number is stored as an integer or a float. Column names don't count, their
+    order does.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame of shape (n_rows, n_columns)
+        The columns that count.
+
+    Returns
+    -------
+    np.ndarray of shape (n_rows,)
+        uint64.
+    """
+    plain = pd.DataFrame(
+        {number: _hashable(frame.iloc[:, number]) for number in range(frame.shape[1])},
+        index=frame.index,
+    )
+    return pd.util.hash_pandas_object(plain, index=False).to_numpy("uint64")
+
+
+def _hashable(column: pd.Series) -> pd.Series:
+    types = pd.api.types
+    if types.is_numeric_dtype(column):
+        # Adding 0 turns the other zero, -0.0, into 0.0.
+        values = column.to_numpy("float64", na_value=np.nan) + 0.0
+        return pd.Series(values, column.index)
+    if types.is_datetime64_dtype(column):
+        return column.astype("datetime64[us]")
+    return column.astype("object").where(column.notna(), None)
