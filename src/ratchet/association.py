@@ -51,7 +51,7 @@ def strength(a: pd.Series, b: pd.Series, kinds: tuple[Kind, Kind]) -> float:
     Examples
     --------
     >>> a = pd.Series([1.0, 2.0, 3.0, 4.0, 5.0])
-    >>> strength(a, a**2, (Kind.NUMBER, Kind.NUMBER))
+    >>> round(strength(a, a**2, (Kind.NUMBER, Kind.NUMBER)), 6)
     1.0
     """
     both = a.notna().to_numpy() & b.notna().to_numpy()

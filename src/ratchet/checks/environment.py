@@ -6,7 +6,7 @@ import platform
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from ratchet.checks.base import (
 
 # More pins than these make a command that nobody would read: the whole lock is shorter.
 _MOST_PINS = 8
+# Extras that conda.yaml leaves out: 210 MB for what is told of single answers.
+_NOT_BUILT = ("explain",)
 
 
 def python_version(site: Site) -> Iterator[Said]:
@@ -160,7 +162,7 @@ def conda_yaml(site: Site) -> Iterator[Said]:
     pins = {pin.partition(";")[0].strip() for pin in listed}
     expected = {
         f"{name}=={entry['version']}"
-        for name in _closure(locked, extras=True)
+        for name in _closure(locked, extras=True, but=_NOT_BUILT)
         for entry in locked[name]
         if "version" in entry
     }
@@ -293,7 +295,9 @@ def _locked(root: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _closure(locked: dict[str, list[dict[str, Any]]], *, extras: bool) -> set[str]:
+def _closure(
+    locked: dict[str, list[dict[str, Any]]], *, extras: bool, but: Collection[str] = ()
+) -> set[str]:
     """Name all that the project needs, directly or not; development tools don't count."""
     own = [
         entry
@@ -301,7 +305,7 @@ def _closure(locked: dict[str, list[dict[str, Any]]], *, extras: bool) -> set[st
         for entry in entries
         if "virtual" in entry["source"] or "editable" in entry["source"]
     ]
-    waiting = [need for entry in own for need in _needs(entry, None if extras else ())]
+    waiting = [need for entry in own for need in _needs(entry, extras, but)]
     seen: set[tuple[str, str]] = set()
     while waiting:
         need = waiting.pop()
@@ -315,11 +319,11 @@ def _closure(locked: dict[str, list[dict[str, Any]]], *, extras: bool) -> set[st
     return {name for name, _ in seen}
 
 
-def _needs(entry: dict[str, Any], extras: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
+def _needs(entry: dict[str, Any], extras: bool, but: Collection[str]) -> Iterator[dict[str, Any]]:
     yield from entry.get("dependencies", ())
-    optional = entry.get("optional-dependencies", {})
-    for extra in optional if extras is None else extras:
-        yield from optional[extra]
+    for extra, needs in entry.get("optional-dependencies", {}).items():
+        if extras and extra not in but:
+            yield from needs
 
 
 def _listed(file: Path) -> list[str]:
