@@ -76,7 +76,9 @@ def test_the_version_says_where_it_comes_from_and_why_it_is_there(project, store
     assert version.tags["ratchet.decision_run"] == decision.decision_run
     assert version.tags["ratchet.metric"] == "rmse"
     assert version.tags["test/rmse"] == f"{decision.score:.6g}"
-    assert version.description == f"sklearn/ridge: {decision.reason}"
+    first, *_, origin = version.description.split("\n\n")
+    assert first == f"sklearn/ridge: {decision.reason}"
+    assert f"Data version {version.tags['ratchet.data_version']}, not recorded." in origin
 
 
 def test_the_decision_is_written_and_on_a_run_of_its_own(project, store, tmp_path):
