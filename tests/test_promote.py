@@ -76,8 +76,9 @@ def test_the_version_says_where_it_comes_from_and_why_it_is_there(project, store
     assert version.tags["ratchet.decision_run"] == decision.decision_run
     assert version.tags["ratchet.metric"] == "rmse"
     assert version.tags["test/rmse"] == f"{decision.score:.6g}"
-    first, *_ = version.description.split("\n\n")
+    first, *_, origin = version.description.split("\n\n")
     assert first == f"sklearn/ridge: {decision.reason}"
+    assert f"Data version {version.tags['ratchet.data_version']}, not recorded." in origin
 
 
 def test_the_registered_model_says_what_it_is_and_how_a_version_gets_to_serve(

@@ -287,12 +287,14 @@ def _uncompiled() -> Any:
     """Import SHAP without having numba compile it: of so few rows that would take the longest."""
     import numba
 
-    before = numba.config.DISABLE_JIT
-    numba.config.DISABLE_JIT = True
+    # Its settings are made at run time, which a checker of types can't see.
+    config: Any = numba.config
+    before = config.DISABLE_JIT
+    config.DISABLE_JIT = True
     try:
         import shap
     finally:
-        numba.config.DISABLE_JIT = before
+        config.DISABLE_JIT = before
     return shap
 
 
