@@ -243,7 +243,7 @@ def test_shared_tables_hold_out_rows_that_can_be_judged(quality, name):
 def test_ratchet_takes_part_with_nearly_all_rows_it_is_given(quality, described, said):
     table = dict(quality.tables.of_folder(described(**said)))["tiny"]()
     [ours] = [each for each in quality.contest.SYSTEMS if each.name == "ours"]
-    result = run(quality, ours, table, budget=15.0)
+    result = run(quality, ours, table, budget=6.0)
     assert result.failed is None
     # Beside its own test part, a row of each class or the last day.
     assert result.more["fitted_rows"] >= len(table.train) - 5

@@ -46,11 +46,10 @@ processes = multiprocessing.get_context("forkserver")
 @cache
 def warm():
     """Start the process that the others are forks of, with all that they would have to import."""
-    needed = ["mlflow", "ratchet.steps.promote", "sklearn.ensemble", "xgboost", "skrub"]
-    processes.set_forkserver_preload(needed)
+    processes.set_forkserver_preload(["warmed"])
     with pytest.MonkeyPatch.context() as patch:
         # It is not given this one's sys.path, and leaves out what it can't find without a word.
-        patch.setenv("PYTHONPATH", str(ROOT / "src"))
+        patch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests"))))
         forkserver.ensure_running()
 
 
