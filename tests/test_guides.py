@@ -1,0 +1,120 @@
+"""The guides can be followed from start to end: every block of them runs."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import COMMITTER, ROOT
+
+from ratchet.settings import from_mapping
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A guide trains for a minute; what its commands do shows in seconds.
+SMALL = (
+    "train.search.budget_seconds=null train.search.max_trials=3 train.validation=holdout"
+    " train.ensemble=none evaluate.resamples=100 evaluate.report=false promote.resamples=200"
+    " tracking.system_metrics=false"
+)
+TAKES_SETTINGS = ("prepare", "run", "checks")
+GUIDES = ROOT / "docs"
+
+
+def blocks(name: str) -> list[tuple[str, str]]:
+    return BLOCK.findall((GUIDES / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def follow(tmp_path, store, call, git, monkeypatch):
+    """Run every block of a guide in a folder of its own; give what its commands printed."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name, value in COMMITTER.items():
+        monkeypatch.setenv(name, value)
+
+    def run(line: str) -> str:
+        command, _, comment = line.partition("#")
+        expected = int((re.findall(r"exits with (\d)", comment) or ["0"])[0])
+        program, *arguments = shlex.split(command)
+        if (program, arguments[:1]) != ("python", ["src"]):
+            done = subprocess.run([program, *arguments], capture_output=True, text=True)
+            assert done.returncode == expected, done.stdout + done.stderr
+            return done.stdout
+        small = ["--set", SMALL] if arguments[1] in TAKES_SETTINGS else []
+        code, out, err = call(*arguments[1:], *small)
+        assert code == expected, f"{line}\n{out}{err}"
+        return out + err
+
+    def through(guide: str) -> list[str]:
+        printed = []
+        for language, text in blocks(guide):
+            match language:
+                case "yaml":
+                    Path("params.yaml").write_text(text, encoding="utf-8")
+                case "python":
+                    exec(compile(text, guide, "exec"), {})
+                case "sh":
+                    printed += [run(line) for line in text.splitlines()]
+        return printed
+
+    return through
+
+
+@pytest.mark.slow
+def test_imbalanced_classes(follow):
+    table, weighed = follow("imbalanced.md")
+    assert "test/average_precision" in table
+    assert "test/f2" in weighed
+    metrics = json.loads(Path("build/evaluate/metrics.json").read_text())
+    assert metrics["test/f2"] > metrics["baseline/test/f2"]
+
+
+@pytest.mark.slow
+def test_monthly_files(follow, git):
+    git(Path(), "init", "--quiet")
+    subprocess.run(["dvc", "init", "--quiet"], check=True)
+    printed = "\n".join(follow("monthly-files.md"))
+    assert "version 1" in printed
+    history = [line for line in printed.splitlines() if "promot" in line]
+    assert history
+    # The sentence of the guide, with the numbers of this run.
+    (told,) = re.findall(r"  - ('trip_distance' must be at most .*) and [\d,]+ of", printed)
+    assert re.search(r"'trip_distance' must be at most [\d.]+ but for 1.0% of the rows,", told)
+    assert "green_tripdata_2023-04.parquet" in printed
+    assert printed.rstrip().splitlines()[-1].endswith("0 fail, 0 warn.")
+
+
+def test_the_rules_in_the_page_on_checks_are_rules(monkeypatch, capsys):
+    from ratchet.datachecks import ColumnRules, Rules
+
+    found = blocks("checks.md")
+    (example,) = (text for language, text in found if language == "json")
+    rules = Rules.model_validate(json.loads(example))
+    assert set(rules.columns) <= set(Rules.load(ROOT / "schema.json").columns)
+    page = (GUIDES / "checks.md").read_text(encoding="utf-8")
+    table = page.partition("| rule | asks |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", table, re.M)))) == set(
+        ColumnRules.model_fields
+    )
+    monkeypatch.chdir(ROOT)
+    (code,) = (text for language, text in found if language == "python")
+    exec(compile(code, "checks.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("'trip_distance' must be at least 0")
+
+
+def test_the_features_in_the_page_on_features_are_definitions():
+    (example,) = (text for language, text in blocks("features.md") if language == "yaml")
+    data = yaml.safe_load(example)["data"]
+    given = {"name": "x", "data": {"source": "x", "target": "y", **data}}
+    derive = from_mapping(given, origin="the page").data.derive
+    assert [name for name, _ in derive] == ["kmh", "age", "way", "common", "density"]
+
+
+@pytest.mark.parametrize("page", ["checks", "features", "imbalanced", "monthly-files"])
+def test_every_page_that_a_guide_links_to_exists(page):
+    text = (GUIDES / f"{page}.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (GUIDES / target).exists(), target
