@@ -242,6 +242,24 @@ def test_a_month_whose_meaning_changed_does_not_pass(change):
     assert [(each.column, each.rule) for each in report.failed] == [(column, rule)]
 
 
+def test_one_bad_month_among_many_is_found_and_named(tmp_path):
+    for number in range(1, 61):
+        size = np.linspace(1, 40, 50) * (1609.34 if number == 7 else 1)
+        pd.DataFrame({"size": size}).to_csv(tmp_path / f"{number:02}.csv", index=False)
+    table = read_table(tmp_path)
+    rules = Rules.model_validate({"columns": {"size": {"max": 60, "outliers": 0.05}}})
+    parts = {
+        file.name: np.arange(50 * place, 50 * (place + 1)) for place, file in enumerate(table.files)
+    }
+    assert check(table.frame, rules, place=table.place).failures == ()
+    (failure,) = check(table.frame, rules, place=table.place, parts=parts).failures
+    assert failure.told == (
+        "In 07.csv, 'size' must be at most 60 but for 5.0% of the rows, and 50 of 50 rows (100.0%)"
+        " are not: 1609.34 in row 1 of 07.csv, 2890.243265 in row 2 of 07.csv, 4171.146531 in row"
+        " 3 of 07.csv, …"
+    )
+
+
 # The file
 
 

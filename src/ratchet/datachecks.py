@@ -3,9 +3,10 @@
 import difflib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
@@ -243,6 +244,7 @@ def check(
     *,
     only: Collection[str] | None = None,
     place: Callable[[int], str] | None = None,
+    parts: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Report:
     """Check every rule, and report all that are broken at once.
 
@@ -261,6 +263,9 @@ def check(
         target; then the number of rows and other columns don't count either.
     place : callable
         Says where the row at a position stands; None counts rows from 1.
+    parts : mapping of str to np.ndarray of shape (n_rows_of_part,)
+        Positions of the rows of parts, such as files: what may be so in a share of the rows may
+        be so in that share of each, since one bad month is a small share of ten years.
     """
     plain = frame.reset_index(drop=True)
     place = place or _numbered
@@ -269,6 +274,11 @@ def check(
     failures = [
         _failure(column, error, len(plain), rules, place) for column, error in _broken(plain, asked)
     ]
+    told = {(each.column, each.rule) for each in failures}
+    for name, positions in parts.items() if len(parts) > 1 else ():
+        for each in _of_part(plain, named, rules, positions, place):
+            if (each.column, each.rule) not in told:
+                failures.append(replace(each, told=f"In {name}, {each.told}"))
     n_checks = sum(len(column.rules) for column in asked)
     if only is None:
         counted = [bound for bound in (rules.rows.min, rules.rows.max) if bound is not None]
@@ -327,6 +337,26 @@ def infer(frame: pd.DataFrame, *, categorical: Collection[str] = ()) -> Rules:
     }
     fewest = max(1, int(len(frame) * MIN_ROWS_SHARE))
     return Rules(rows=RowRules(min=fewest), columns=columns)
+
+
+def _of_part(
+    plain: pd.DataFrame,
+    named: Mapping[str, ColumnRules],
+    rules: Rules,
+    positions: np.ndarray,
+    place: Callable[[int], str],
+) -> Iterator[Failure]:
+    """Check what may be so in a share of the rows in some of them."""
+    part = plain.iloc[positions].reset_index(drop=True)
+    asked = [
+        _Column.of(name, each, part)
+        for name, each in named.items()
+        if name in part.columns and (each.outliers or each.missing)
+    ]
+    if not len(part):
+        return
+    for column, error in _broken(part, asked):
+        yield _failure(column, error, len(part), rules, lambda row: place(int(positions[row])))
 
 
 def _numbered(position: int) -> str:

@@ -216,6 +216,12 @@ def check_table(project: Project, raw: Table, rules: Rules) -> datachecks.Report
         frame,
         rules.model_copy(update={"columns": asked}),
         place=lambda position: raw.place(int(kept[position])),
+        parts={
+            file.name: np.flatnonzero((kept >= end - count) & (kept < end))
+            for file, count, end in zip(
+                raw.files, raw.rows_per_file, np.cumsum(raw.rows_per_file), strict=True
+            )
+        },
     )
 
 
