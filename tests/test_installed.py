@@ -108,10 +108,11 @@ def promoted(project: Path) -> dict[str, str]:
 
 def test_the_guide_to_an_own_table_ends_in_a_promoted_model_with_no_edit(run, tmp_path):
     text = (ROOT / "docs" / "own-table.md").read_text(encoding="utf-8")
-    commands = re.findall(r"```sh\n(.*?)```", text, re.S)
-    said = run(tmp_path, "bash", "-ec", "".join(commands)).stdout
-    told = "".join(re.findall(r"```\n(.*?)```", text, re.S)).splitlines()
-    beginnings = ("breast", "tumours.csv:", "target ", "split ", "metric ", "left out", "promoted ")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M)
+    commands = "".join(body for language, body in blocks if language == "sh")
+    said = run(tmp_path, "bash", "-ec", commands).stdout
+    told = "".join(body for language, body in blocks if not language).splitlines()
+    beginnings = ("tumours.csv:", "target ", "split ", "metric ", "left out", "promoted ")
     lines = [line for line in told if line.startswith(beginnings)]
     assert len(lines) >= 5
     for line in lines:
@@ -125,7 +126,7 @@ def test_the_installed_program_takes_a_table_to_a_champion_too(run, tmp_path):
     from sklearn.datasets import load_diabetes
 
     load_diabetes(as_frame=True).frame.to_csv(tmp_path / "sugar.csv", index=False)
-    asked = ("--data", "sugar.csv", "--target", "target", "--budget", 4)
+    asked = ("--data", "sugar.csv", "--target", "target", "--budget", 10)
     assert "cd sugar && make run" in run(tmp_path, "ratchet", "init", "sugar", *asked).stdout
     said = run(tmp_path / "sugar", "ratchet", "run").stdout
     assert "promoted   yes, as version 1 of sugar" in said
