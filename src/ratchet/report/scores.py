@@ -127,13 +127,19 @@ def _left(scores: Scores) -> Iterator[str]:
         )
 
 
+def _kind(standing: Standing) -> str:
+    # So few are asked that the test rows' part of the report stays quick.
+    left_out = standing.kind == RIVAL and not standing.test
+    return f"{KINDS[standing.kind]}{', not asked' if left_out else ''}"
+
+
 def _standings(scores: Scores) -> Table:
     places = _places(scores)
     rows = [
         Row(
             (
                 Cell(each.name),
-                Cell(KINDS[each.kind]),
+                Cell(_kind(each)),
                 Cell(_fitted_on(each), "number"),
                 Cell(_number(each.valid, places), "number"),
                 Cell(_test(each, scores, places), "number"),
