@@ -174,7 +174,7 @@ class Tables(HTMLParser):
 
 def as_shown(text: str, *values: float | None) -> bool:
     """Tell whether a field says these numbers, rounded to the decimals that it shows."""
-    said = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
+    said = re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", text)
     if len(said) != len(values):
         return text == "—" and all(value is None for value in values)
     return all(
