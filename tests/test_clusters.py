@@ -22,7 +22,7 @@ from ratchet.project import Project
 from ratchet.report.facts import Facts
 from ratchet.schema import Schema
 from ratchet.settings import Data
-from ratchet.steps import diagnosis, evaluate, prepare, promote, restore, train
+from ratchet.steps import evaluate, prepare, promote, reports, restore, train
 from ratchet.steps.promote import Decision
 from ratchet.steps.train import Leader
 from ratchet.table import Table, prepare_table, read_table, with_statistics
@@ -110,7 +110,7 @@ def journey(empty_store, tmp_path_factory):
                 step.run(project)
             decisions[name] = promote.run(project)
             if name == "first":
-                facts = Facts.load(project.evaluated / diagnosis.FOLDER)
+                facts = Facts.load(project.evaluated / reports.FOLDER)
                 decisions["again"] = promote.run(project)
         tracking.connect(Project.open(folder / "project" / "params.yaml"))
         yield Journey(

@@ -10,7 +10,7 @@ from ratchet.metrics import named
 from ratchet.project import Project
 from ratchet.report.facts import Facts
 from ratchet.schema import Schema
-from ratchet.steps import diagnosis, evaluate, models, prepare, reasons
+from ratchet.steps import evaluate, models, prepare, reasons, reports
 from ratchet.steps.diagnosis import Subject
 from ratchet.steps.train import Leader
 
@@ -75,7 +75,7 @@ def test_evaluate_writes_the_facts_where_a_report_is_wanted(project):
     params = project.root / "params.yaml"
     params.write_text(params.read_text().replace("report: false", "report: true"))
     evaluate.run(Project.open(params))
-    found = Facts.load(project.evaluated / diagnosis.FOLDER)
+    found = Facts.load(project.evaluated / reports.FOLDER)
     assert found.importance.columns
     assert found.dependence.panels
     assert found.weaknesses.rows
