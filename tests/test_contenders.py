@@ -229,7 +229,10 @@ def test_without_a_report_there_are_no_rivals(project):
 
 
 def test_a_single_model_is_compared_with_the_best_of_the_next_families(project):
-    single = Project.open(project.params_file, ["train.ensemble=none"])
+    chosen = "train.families=[baseline,linear,ridge,elastic_net,lightgbm]"
+    single = Project.open(
+        project.params_file, [chosen, "train.ensemble=none", "train.search.max_trials=7"]
+    )
     train.run(single)
     evaluate.run(single)
     found = facts_of(single).scores
@@ -241,7 +244,12 @@ def test_a_single_model_is_compared_with_the_best_of_the_next_families(project):
 
 
 def test_clusterings_have_a_baseline_and_no_rivals(project):
-    chosen = ["data.target=null", "train.problem=clustering", "train.families=null"]
+    chosen = [
+        "data.target=null",
+        "train.problem=clustering",
+        "train.families=[baseline,minibatch_kmeans,kmeans]",
+        "train.search.max_trials=4",
+    ]
     grouped = Project.open(project.params_file, chosen)
     for step in (prepare, train, evaluate):
         step.run(grouped)
