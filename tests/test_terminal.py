@@ -89,6 +89,16 @@ def test_facts_are_folded_beside_their_names_on_a_terminal():
     ]
 
 
+def test_a_command_is_whole_on_a_terminal_too():
+    command = [("look", "mlflow ui --backend-store-uri sqlite:////home/me/project/mlflow.db")]
+    told = shown(
+        40,
+        lambda console: terminal.show_facts(console, command, 10, commands=("look",)),
+        force_interactive=True,
+    )
+    assert told == f"look       {command[0][1]}\n"
+
+
 def test_facts_have_a_line_each_in_a_pipe():
     lines = shown(40, lambda console: terminal.show_facts(console, FACTS, 10)).splitlines()
     assert lines == [f"won        {FACTS[0][1]}", f"because    {FACTS[1][1]}"]

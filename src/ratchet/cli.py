@@ -597,7 +597,7 @@ def _show(status: "Status") -> None:
     console.print()
     _show_tried(status.tried, status.leader.metric)
     console.print()
-    terminal.show_facts(console, list(_facts(status)), 10)
+    terminal.show_facts(console, list(_facts(status)), 10, commands=("look",))
 
 
 def _show_tried(families: Sequence["Tried"], metric: str) -> None:

@@ -3,7 +3,7 @@
 import codecs
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 
 from rich.console import Console
@@ -120,7 +120,12 @@ def show_table(
         console.print(Padding(Text(" · ".join(told), overflow="fold"), (0, 0, 0, 2)))
 
 
-def show_facts(console: Console, facts: Sequence[tuple[str, str]], width: int) -> None:
+def show_facts(
+    console: Console,
+    facts: Sequence[tuple[str, str]],
+    width: int,
+    commands: Collection[str] = (),
+) -> None:
     """Print names with what there is to say of each; a pipe gets a line each, whole.
 
     Parameters
@@ -131,19 +136,19 @@ def show_facts(console: Console, facts: Sequence[tuple[str, str]], width: int) -
         Names and texts. A text without a name continues the one before.
     width : int
         Room for a name.
+    commands : collection of str
+        Names of texts that a person copies: these are never broken.
     """
-    if not console.is_interactive:
-        for name, text in facts:
-            console.print(
-                Text(f"{name:<{width}} ", "bold") + Text(text, "not bold"), soft_wrap=True
-            )
-        return
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(style="bold", min_width=width, no_wrap=True)
-    table.add_column(overflow="fold")
     for name, text in facts:
+        if not console.is_interactive or name in commands:
+            line = Text.assemble((f"{name:<{width}} ", "bold"), text)
+            console.print(line, soft_wrap=True)
+            continue
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_column(style="bold", min_width=width, no_wrap=True)
+        table.add_column(overflow="fold")
         table.add_row(Text(name), Text(text))
-    console.print(table)
+        console.print(table)
 
 
 def _is_terminal(stream: object) -> bool:
