@@ -508,6 +508,9 @@ class _Attempt:
         if isinstance(policy, dict) and policy.get("dirty") == "refuse":
             # The settings may have come by overrides: writing them makes the tree dirty.
             policy["dirty"] = "allow"
+        judging = values.get("evaluate")
+        if isinstance(judging, dict) and "report" in judging:
+            judging["report"] = False  # nobody reads it, and its curves and reasons take time
         if self._is_replay_missing:
             values["train"] = self._counted(values["train"])
         params.parent.mkdir(parents=True, exist_ok=True)
