@@ -243,6 +243,17 @@ def test_a_huge_patch_is_cut_and_says_so(repo):
     assert record(repo).pipeline != told.pipeline
 
 
+def test_rules_that_are_in_no_commit_come_back_from_the_patch(repo, tmp_path):
+    write(repo / "schema.json", "{}\n")
+    assert record(repo).changed == ()
+    told = record(repo, beside=[repo / "schema.json"])
+    assert (told.dirty, told.changed) == (True, ("schema.json",))
+    assert (applied(repo, told, tmp_path / "again") / "schema.json").read_text() == "{}\n"
+    git(repo, "add", "schema.json")
+    git(repo, "commit", "--quiet", "--message=rules")
+    assert not record(repo, beside=[repo / "schema.json"]).dirty
+
+
 def test_a_huge_new_file_is_named_but_not_read(repo):
     write(repo / "src" / "table.csv", "1,2,3\n" * 200_000)
     told = record(repo)

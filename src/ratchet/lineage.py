@@ -188,6 +188,7 @@ def record(
     cache: Path | None = None,
     data: DataState | None = None,
     modules: Collection[str] = (),
+    beside: Collection[Path] = (),
 ) -> Lineage:
     """Find out where a run that starts now comes from.
 
@@ -210,6 +211,8 @@ def record(
     modules : collection of str
         Modules that the run imports by name. Where git doesn't know their files, or
         those that they import, these belong to the patch like new files in ``src``.
+    beside : collection of Path
+        Files that the run reads beside ``params.yaml``, of which the same is true.
 
     Returns
     -------
@@ -221,7 +224,7 @@ def record(
         If ``source`` is needed, and isn't there or can't be read.
     """
     root, source = root.resolve(), _absolute(source)
-    code = _code(root, source, modules)
+    code = _code(root, source, modules, beside)
     state = data or data_state(source, cache)
     params_id = params_digest(params)
     return Lineage(
@@ -682,7 +685,7 @@ class _GitError(Exception):
     """Git can't answer; the message is a clause that says why."""
 
 
-def _code(root: Path, source: Path, modules: Collection[str]) -> _Code:
+def _code(root: Path, source: Path, modules: Collection[str], beside: Collection[Path]) -> _Code:
     try:
         top = Path(_git(root, "rev-parse", "--show-toplevel").removesuffix("\n")).resolve()
         commit = _quiet(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
@@ -691,7 +694,7 @@ def _code(root: Path, source: Path, modules: Collection[str]) -> _Code:
         generated = _generated(root, source, top)
         base = commit or _git(root, "hash-object", "-t", "tree", "--stdin").strip()
         changed = _changed(root, base, generated)
-        new, left_out = _new_code(root, top, modules)
+        new, left_out = _new_code(root, top, modules, beside)
         names = [name for name in changed.split("\0") if name]
         secret = [name for name in names if _is_secret(name)]
         patch, whole, digest = _patch(top, base, generated, new) if names or new else ("", True, "")
@@ -835,7 +838,9 @@ def _declared_outs(file: Path) -> list[str]:
     return found
 
 
-def _new_code(root: Path, top: Path, modules: Collection[str]) -> tuple[list[str], list[str]]:
+def _new_code(
+    root: Path, top: Path, modules: Collection[str], beside: Collection[Path]
+) -> tuple[list[str], list[str]]:
     """List text files that a run may import and git doesn't track, and what is no such text.
 
     These are those in ``src`` that git doesn't ignore, of the project and of this package, and
@@ -846,6 +851,7 @@ def _new_code(root: Path, top: Path, modules: Collection[str]) -> tuple[list[str
         folders.add(Path(__file__).resolve().parents[1])
     listed = _untracked(top, folders, "--exclude-standard")
     listed |= _untracked(top, sources.imported(modules, top))
+    listed |= _untracked(top, [path.resolve() for path in beside])
     text, left_out = [], []
     for name in sorted(listed):
         path = top / name

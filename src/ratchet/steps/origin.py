@@ -131,12 +131,14 @@ def record(run_id: str, project: Project, origin: Lineage) -> None:
 
 
 def _recorded(project: Project, data: DataState) -> Lineage:
+    checks = project.settings.data.checks
     return lineage.record(
         project.root,
         source=project.source,
         params=settings.flat(project.settings),
         data=data,
         modules=_named_modules(project.settings),
+        beside=[] if checks is None else [project.root / checks],
     )
 
 
