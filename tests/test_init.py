@@ -127,7 +127,10 @@ def test_steps_stages_and_entry_points_are_those_of_this_project(made):
     own = yaml.safe_load((made / "dvc.yaml").read_text())
     for stage in own["stages"].values():
         stage["deps"].remove("conda.yaml")
-    assert own == yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    ours = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    # Rules for the table are written when somebody wants them.
+    ours["stages"]["prepare"]["deps"].remove("schema.json")
+    assert own == ours
 
 
 def test_the_doctor_finds_nothing_that_is_wrong_with_it(made):

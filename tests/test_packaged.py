@@ -89,7 +89,11 @@ def test_it_asks_for_what_pyproject_asks_for(wheel):
     said = Parser().parsestr(about(wheel, "METADATA"))
     needs = said.get_all("Requires-Dist")
     assert [each for each in needs if "extra" not in each] == project["dependencies"]
-    assert [each for each in needs if "extra" in each] == ["catboost>=1.2.10 ; extra == 'catboost'"]
+    assert [each for each in needs if "extra" in each] == [
+        "catboost>=1.2.10 ; extra == 'catboost'",
+        "shap>=0.51 ; (sys_platform != 'darwin' or platform_machine != 'x86_64')"
+        " and extra == 'explain'",
+    ]
     assert said["Requires-Python"] == project["requires-python"]
     points = about(wheel, "entry_points.txt")
     assert "[console_scripts]\nratchet = ratchet.cli:main\n" in points

@@ -344,7 +344,10 @@ def _requirements() -> list[str]:
 
 def _optional(project: Mapping[str, Any]) -> Iterator[str]:
     for extra, needs in project.get("optional-dependencies", {}).items():
-        yield from (f"{need} ; extra == '{extra}'" for need in needs)
+        for need in needs:
+            name, _, marker = (part.strip() for part in need.partition(";"))
+            told = f"({marker}) and " if marker else ""
+            yield f"{name} ; {told}extra == '{extra}'"
 
 
 def _licence() -> bytes | None:
