@@ -38,6 +38,11 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 # As the command line does: tests share the cores, and threads that spin would take them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Where the tests are started in the background of a script, they would ignore Ctrl-C, and so would
+# every program that a test starts and interrupts, for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # An experiment, a run or a store of whoever starts the tests must not reach them.
 for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_", "GIT_"))]:
     del os.environ[name]
