@@ -201,8 +201,8 @@ def _paths(project: Project, done: tuple[str, ...]) -> Iterator[tuple[str, str]]
     made = {
         "prepare": {"schema": "schema.json", "profile": "profile.html"},
         "train": {"leader": "leader.json", "trials": "trials.parquet", "model": "model"},
-        "evaluate": {"metrics": "metrics.json", "report": "report"},
-        "promote": {"decision": "decision.json"},
+        "evaluate": {"metrics": "metrics.json", "report": "report/report.html"},
+        "promote": {"decision": "decision.json", "report": "report.html"},
     }
     folders = (project.prepared, project.trained, project.evaluated, project.promoted)
     for step, folder in zip(STEPS, folders, strict=True):
