@@ -46,8 +46,10 @@ def test_a_schema_file_is_plain_json(tmp_path):
                 "kind": "number",
                 "name": "number column",
                 "optional": True,
+                "seen": True,
             }
         ],
+        "derived": [],
         "problem": "regression",
         "target": "price",
     }
