@@ -313,6 +313,16 @@ OF_THE_STORE = (
 PAGES = ("report/report.html", "report/report.md")
 
 
+# What train draws; other pictures on its run are those of its report.
+SEARCH_FIGURES = {
+    f"{name}.svg"
+    for name in (
+        *("search", "families", "hyperparameters", "parallel"),
+        *("learning_curves", "ensemble"),
+    )
+}
+
+
 def described(client: "MlflowClient", run_id: str) -> dict:
     """Give all that a run says, but for ids: equal for a run and what was logged again from it."""
     run = client.get_run(run_id)
@@ -326,12 +336,19 @@ def described(client: "MlflowClient", run_id: str) -> dict:
         for each in client.list_artifacts(run_id, folder):
             yield from below(each.path) if each.is_dir else [each.path]
 
+    def is_its_own(path: str) -> bool:
+        # Copies of a store share the folders of artifacts, into which the test of another copy
+        # may have put a report: the run of a report says in a tag that it has one.
+        folder, _, name = path.partition("/")
+        of_a_report = folder == "report" or (folder == "figures" and name not in SEARCH_FIGURES)
+        return "ratchet.report" in run.data.tags or not of_a_report
+
     with tempfile.TemporaryDirectory() as scratch:
         artifacts = {
             path: b""
             if path in PAGES
             else Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
-            for path in below()
+            for path in filter(is_its_own, below())
         }
     trials = client.search_runs(
         [run.info.experiment_id],

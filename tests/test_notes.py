@@ -41,6 +41,7 @@ LEADER = Leader(
     ],
     honest_score=4.63,
     seconds=47.6,
+    fit_seconds=[11.2, 4.1],
     calibrated=False,
     rivals=[],
     code=Code("c0ffee", False, False, ""),

@@ -113,7 +113,7 @@ def test_what_stages_depend_on_and_what_reads_it_start_a_training():
     assert RETRAIN["on"]["push"]["branches"] == ["main"]
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
     first = {dep.split("/")[0] for stage in stages for dep in stage["deps"]} - {"build"}
-    pattern = {"data": "data.dvc", "src": "src/**"}
+    pattern = {"data": "data.dvc", "src": "src/**", "schema.json": "schema.json"}
     assert {pattern[name] for name in first} | {"params.yaml", "dvc.yaml", "uv.lock"} <= {*watched}
     for name in watched:
         assert list(ROOT.glob(name)), name
