@@ -379,7 +379,7 @@ def test_the_paired_difference_is_the_fair_test_on_the_same_rows(project, better
         resamples=rules.resamples,
         confidence=rules.confidence,
         seed=project.settings.seed,
-        clusters=evaluate.clusters(rows),
+        clusters=prepare.clusters_of(rows),
     )
     assert (found.gain, found.low, found.high) == (expected.gain, expected.low, expected.high)
     assert (found.a, found.b) == (expected.champion, expected.challenger)

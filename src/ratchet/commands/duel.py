@@ -107,7 +107,7 @@ def _fought(project: Project, first: Training, second: Training) -> Duel:
             f"{n_fair:,} of {len(fair):,} test rows are new to both, and promote.min_rows asks for"
             f" {rules.min_rows:,}"
         )
-    clusters = evaluate.clusters(scored)
+    clusters = prepare.clusters_of(scored)
     bench = _Bench(
         project,
         here,

@@ -19,7 +19,7 @@ from ratchet.errors import StoreError
 from ratchet.metrics import Metric
 from ratchet.rivals import Entrant, Scores
 from ratchet.search import Candidate
-from ratchet.steps import models, prepare
+from ratchet.steps import models
 from ratchet.steps.train import RIVALS, Leader
 from ratchet.tradeoff import TradeOff
 
@@ -81,7 +81,6 @@ def compared(subject: "Subject", contenders: Sequence[Contender]) -> Scores:
     """Score the leader and all that ``gather`` has found."""
     settings = subject.project.settings
     fitting = (subject.metric, *metrics.for_problem(subject.schema.problem))
-    rows = subject.rows
     return rivals.compare(
         contenders[0].entrant,
         [each.entrant for each in contenders[1:-1]],
@@ -93,7 +92,7 @@ def compared(subject: "Subject", contenders: Sequence[Contender]) -> Scores:
         resamples=settings.evaluate.resamples,
         confidence=settings.evaluate.confidence,
         seed=settings.seed,
-        clusters=rows[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in rows else None,
+        clusters=subject.clusters,
     )
 
 

@@ -52,7 +52,7 @@ class Subject:
     @property
     def clusters(self) -> np.ndarray | None:
         """Codes of the rows that stand or fall together, of shape (n_rows,); None without any."""
-        return self.rows[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in self.rows else None
+        return prepare.clusters_of(self.rows)
 
     def part(self, name: str) -> pd.DataFrame:
         """Read the prepared rows of ``"train"``, ``"valid"`` or ``"test"``."""

@@ -192,7 +192,7 @@ def judge(
         resamples=project.settings.evaluate.resamples,
         confidence=project.settings.evaluate.confidence,
         seed=project.settings.seed,
-        clusters=clusters(rows),
+        clusters=prepare.clusters_of(rows),
     )
 
 
@@ -210,11 +210,6 @@ def _on_unseen_rows(
         return {}
     scores = judge(project, schema, y[new], predicted.only(new), rows[new])
     return {**scores.flat("test_unseen"), "test_unseen/rows": float(new.sum())}
-
-
-def clusters(rows: pd.DataFrame) -> np.ndarray | None:
-    """Give the codes of test rows that stand or fall together, if there are any."""
-    return rows[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in rows else None
 
 
 def _sample(

@@ -277,7 +277,7 @@ class _Bench:
             metrics.named(metric, schema.problem),
             rows,
             evaluate.truth(project, schema, rows),
-            evaluate.clusters(rows),
+            prepare.clusters_of(rows),
         )
 
     def clusters_of(self, kept: np.ndarray) -> np.ndarray | None:

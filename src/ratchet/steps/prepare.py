@@ -233,6 +233,11 @@ def _checks_items(project: Project, checked: datachecks.Report) -> list[tracking
     ]
 
 
+def clusters_of(rows: pd.DataFrame) -> np.ndarray | None:
+    """Give the codes of prepared rows that stand or fall together, if there are any."""
+    return rows[CLUSTER].to_numpy() if CLUSTER in rows else None
+
+
 def _read(project: Project) -> Table:
     dropped = project.settings.data.drop
     raw = table.read_table(project.source, drop=dropped)

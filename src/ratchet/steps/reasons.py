@@ -44,15 +44,14 @@ def of(subject: "Subject") -> Found:
     """Look for reasons and weaknesses; a clustering has importance only."""
     schema, choices = subject.schema, subject.project.settings
     valid = subject.part("valid")
-    test = Judged(subject.rows, subject.y, _clusters(subject))
+    test = Judged(subject.rows, subject.y, subject.clusters)
     target = schema.target
     y = np.zeros(len(valid)) if target is None else encode_target(valid[target], schema)
-    groups = valid[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in valid else None
     drives = importance.measure(
         subject.model,
         schema,
         subject.metric,
-        Judged(valid, y, groups),
+        Judged(valid, y, prepare.clusters_of(valid)),
         test,
         seen=_has_seen_valid(subject),
         confidence=choices.evaluate.confidence,
@@ -98,10 +97,6 @@ def _explained(subject: "Subject", fails: Weaknesses, names: list[str]) -> Expla
         names,
         subject.project.settings.seed,
     )
-
-
-def _clusters(subject: "Subject") -> np.ndarray | None:
-    return subject.rows[prepare.CLUSTER].to_numpy() if prepare.CLUSTER in subject.rows else None
 
 
 def _has_seen_valid(subject: "Subject") -> bool:
