@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, derived, metrics
+from ratchet import backends, derived, metrics, splits
 from ratchet.backends import Backend, Family, Fitted, Looks, Request, Rows, blas
 from ratchet.bench import usable_cores
 from ratchet.course import Chosen, Course, Made
@@ -103,7 +103,7 @@ class Sizes:
 
 def judged(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Give the rows that a clustering is judged on: all, or ``JUDGED_ROWS`` of them by chance."""
-    return rows.iloc[_drawn(len(rows), JUDGED_ROWS, seed)]
+    return rows.iloc[splits.sample(len(rows), JUDGED_ROWS, seed)]
 
 
 def columns(
@@ -382,7 +382,7 @@ class _Bench:
 
     def __post_init__(self) -> None:
         seed = self.settings.seed
-        self.drawn = _drawn(len(self.train_rows), TRAIN_JUDGED_ROWS, seed)
+        self.drawn = splits.sample(len(self.train_rows), TRAIN_JUDGED_ROWS, seed)
         self.valid_judged = judged(self.valid_rows, seed)
         time_ordered = self.settings.split.method is SplitMethod.TIME
         self.train_space, self.valid_space = (
@@ -453,7 +453,7 @@ class _Bench:
         for number in range(most or STABILITY_FITS):
             begun = time.monotonic()
             seed = (self.settings.seed + 1 + number) % 2**32
-            rows = _drawn(n, max(2, round(STABILITY_SHARE * n)), seed)
+            rows = splits.sample(n, max(2, round(STABILITY_SHARE * n)), seed)
             some = Matrix(train.values[rows], train.categorical)
             try:
                 fitted = self._fit(candidate, some, seed, None)
@@ -534,10 +534,3 @@ class _Bench:
 
 def _labels(estimator: Any, X: Any) -> np.ndarray:
     return np.asarray(estimator.predict(X)).astype(np.int64)
-
-
-def _drawn(n: int, most: int, seed: int) -> np.ndarray:
-    """Give the places of at most so many of n rows, by chance and in their order."""
-    if n <= most:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))

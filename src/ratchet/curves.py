@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, metrics
+from ratchet import evaluation, metrics, splits
 from ratchet.metrics import Metric, Predictions
 from ratchet.problem import ProblemType
 
@@ -496,7 +496,7 @@ def of_clusters(places: np.ndarray, axes: np.ndarray, labels: np.ndarray, judge:
         )
         for label in np.unique(np.maximum(labels, -1))
     ]
-    drawn = _drawn(len(labels), judge.seed)
+    drawn = splits.sample(len(labels), MARKS, judge.seed)
     whole = float(places.var(axis=0).sum())
     along = [float(each) / whole if whole else 0.0 for each in axes.var(axis=0)]
     return Clusters(
@@ -880,12 +880,6 @@ def _thinned(x: np.ndarray, y: np.ndarray, *, along_x: bool = False) -> Curve:
         kept = np.unique([0, *even.clip(0, len(x) - 1), len(x) - 1])
         x, y = x[kept], y[kept]
     return Curve(_rounded(x), _rounded(y))
-
-
-def _drawn(n: int, seed: int) -> np.ndarray:
-    if n <= MARKS:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(seed).choice(n, MARKS, replace=False))
 
 
 def _rounded(values: Any) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import wording
+from ratchet import splits, wording
 from ratchet.model import answers
 from ratchet.problem import ProblemType
 from ratchet.schema import Column, Kind, Schema
@@ -129,10 +129,7 @@ def measure(
     seed : int
         Seed of the draw; the same seed gives the same numbers.
     """
-    drawn = rows
-    if len(rows) > _ROWS:
-        chosen = np.random.default_rng(seed).choice(len(rows), _ROWS, replace=False)
-        drawn = rows.iloc[np.sort(chosen)]
+    drawn = rows.iloc[splits.sample(len(rows), _ROWS, seed)]
     known = {column.name: column for column in schema.columns}
     panels: list[Panel] = []
     for name in names:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import association, evaluation, metrics
+from ratchet import association, evaluation, metrics, splits
 from ratchet.metrics import Metric, Predictions
 from ratchet.model import ROWS_AT_ONCE, answers
 from ratchet.schema import Schema
@@ -64,8 +64,7 @@ class Judged:
         """Draw at most so many rows, in their order."""
         if len(self.rows) <= most:
             return self
-        chosen = np.random.default_rng(seed).choice(len(self.rows), most, replace=False)
-        places = np.sort(chosen)
+        places = splits.sample(len(self.rows), most, seed)
         clusters = None if self.clusters is None else self.clusters[places]
         return Judged(self.rows.iloc[places], self.y[places], clusters)
 

@@ -121,6 +121,19 @@ def split(
 _Parts = tuple[np.ndarray, np.ndarray]
 
 
+def sample(n: int, most: int, seed: int) -> np.ndarray:
+    """Give the places of at most so many of n rows, by chance and in their order.
+
+    Examples
+    --------
+    >>> sample(3, 5, seed=0).tolist(), len(sample(100, 5, seed=0))
+    ([0, 1, 2], 5)
+    """
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+
+
 class _Dealer(Protocol):
     """Cuts rows in two: the ones that go on, and the ones of a part."""
 

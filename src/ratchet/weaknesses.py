@@ -17,7 +17,7 @@ from math import isfinite
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, metrics, slices, wording
+from ratchet import evaluation, metrics, slices, splits, wording
 from ratchet.evaluation import Contrast
 from ratchet.metrics import Metric, Predictions, Sums
 from ratchet.problem import ProblemType
@@ -178,9 +178,7 @@ def measure(
     """
     quick = isinstance(metric.prepare, Sums)
     most = _MAX_ROWS if quick else _MAX_ROWS_ANEW
-    drawn = np.arange(len(rows))
-    if len(rows) > most:
-        drawn = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
+    drawn = splits.sample(len(rows), most, seed)
     part = rows.iloc[drawn].reset_index(drop=True)
     truth, answers = y[drawn], said.only(drawn)
     by = [name for name in important if _can_be_cut(name, schema)]

@@ -7,7 +7,7 @@ from ratchet.drawing import COLORS, FAINT, INK, PAPER, Drawing
 from ratchet.evaluation import MIN_BLOCKS
 from ratchet.gates import decimals, shown
 from ratchet.problem import ProblemType
-from ratchet.report.pieces import NOTHING, Block, Cell, Row, Table, counted, headings
+from ratchet.report.pieces import NOTHING, Block, Cell, Row, Table, counted, headings, number
 from ratchet.weaknesses import MIN_ROWS, QUANTILES, BadRow, Slice, Weaknesses
 
 # Characters of a line beside the picture.
@@ -68,8 +68,8 @@ def _finding(found: Weaknesses) -> list[str]:
     places = _places(worst)
     lines = [
         f"On {found.n_sure:,} of them the leader is surely worse. Worst is {_named(worst)}:"
-        f" {found.metric} {_number(worst.score, places)} on {counted(worst.n_rows, 'row')},"
-        f" {_number(worst.others, places)} elsewhere."
+        f" {found.metric} {number(worst.score, places)} on {counted(worst.n_rows, 'row')},"
+        f" {number(worst.others, places)} elsewhere."
     ]
     listed = sum(each.sure for each in found.slices)
     if found.n_sure > listed:
@@ -83,8 +83,8 @@ def _slice(each: Slice, *, with_bias: bool) -> Row:
     cells = [
         Cell(_named(each)),
         Cell(f"{each.n_rows:,}", "number"),
-        Cell(_number(each.score, places), "number"),
-        Cell(_number(each.others, places), "number"),
+        Cell(number(each.score, places), "number"),
+        Cell(number(each.others, places), "number"),
         Cell(
             f"{shown(each.worse_by, places)}"
             f" [{shown(each.low, places)}, {shown(each.high, places)}]",
@@ -179,10 +179,6 @@ def _named(each: Slice) -> str:
 def _places(each: Slice) -> int:
     scores = [score for score in (each.score, each.others) if score is not None]
     return decimals(scores, [each.worse_by])
-
-
-def _number(value: float | None, places: int) -> str:
-    return NOTHING if value is None else shown(value, places)
 
 
 def _signed(value: float | None, places: int) -> str:

@@ -37,6 +37,7 @@ from ratchet.report.pieces import (
     counted,
     cut,
     headings,
+    number,
     table,
 )
 
@@ -422,10 +423,10 @@ def _of_several(answers: Multiclass, part: Performance) -> list[Block]:
     rows = [
         (
             each.label,
-            _or_nothing(each.precision),
-            _or_nothing(each.recall),
-            _or_nothing(each.f1),
-            _or_nothing(each.auc),
+            number(each.precision, 4),
+            number(each.recall, 4),
+            number(each.f1, 4),
+            number(each.auc, 4),
             f"{each.rows:,}",
             f"{each.said:,}",
         )
@@ -783,7 +784,7 @@ def _of_clusters(answers: Clusters, part: Performance) -> list[Block]:
                         _cluster(each.label),
                         f"{each.rows:,}",
                         f"{100 * each.share:.1f} %",
-                        _or_nothing(each.silhouette),
+                        number(each.silhouette, 4),
                     )
                     for each in answers.sizes
                 ],
@@ -1088,15 +1089,11 @@ def _intervals(part: Performance) -> str:
 
 
 def _number(value: float | None) -> str:
-    return NOTHING if value is None else shown(value, decimals([value]))
+    return number(value, 0 if value is None else decimals([value]))
 
 
 def _or_nan(value: float | None) -> float:
     return nan if value is None else value
-
-
-def _or_nothing(value: float | None) -> str:
-    return NOTHING if value is None else shown(value, 4)
 
 
 def _percent(share: float) -> str:

@@ -196,6 +196,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool =
     return Table(headings(head, right), tuple(lines), max(0, len(rows) - MOST_LINES))
 
 
+def number(value: float | None, places: int) -> str:
+    """Write a number, if there is one."""
+    return NOTHING if value is None else shown(value, places)
+
+
 def interval(value: float, low: float, high: float, places: int) -> str:
     """Write a number with its interval, if it has one.
 

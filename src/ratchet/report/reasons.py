@@ -12,7 +12,7 @@ from ratchet.drawing import COLORS, FAINT, INK, PAPER, Drawing
 from ratchet.explanation import SAID, Explanation, Player, Reasons
 from ratchet.gates import decimals, shown
 from ratchet.importance import REPEATS, ColumnLoss, Importance, Loss
-from ratchet.report.pieces import NOTHING, Block, Cell, Row, Table, counted, headings
+from ratchet.report.pieces import NOTHING, Block, Cell, Row, Table, counted, headings, listed
 from ratchet.schema import Kind
 
 if TYPE_CHECKING:
@@ -123,18 +123,18 @@ def _finding(found: Importance, places: int) -> list[str]:
     ]
     if found.seen and by_heart:
         lines.append(
-            f"{_listed(by_heart)} {'matters' if len(by_heart) == 1 else 'matter'} surely on the"
+            f"{_few(by_heart)} {'matters' if len(by_heart) == 1 else 'matter'} surely on the"
             " validation rows, but not surely on the test rows."
         )
     idle = [name for name in unsure if name not in by_heart]
     if idle:
-        lines.append(f"Not surely of use: {_listed(idle)}.")
+        lines.append(f"Not surely of use: {_few(idle)}.")
     return lines
 
 
 def _together(found: Importance, places: int) -> list[str]:
     return [
-        f"{_listed(group.names, len(group.names))} say much the same (association of {CLOSE:g} or"
+        f"{listed(group.names)} say much the same (association of {CLOSE:g} or"
         f" more), and each can stand in for the others: shuffled together they cost"
         f" {_loss(group.valid, places)}."
         for group in found.groups
@@ -520,14 +520,13 @@ def _plain(column: ColumnLoss, places: int) -> str:
     return f"{told}, on test rows {_loss(column.test, places)}" if column.test else told
 
 
-def _listed(names: Sequence[str], most: int = _NAMED) -> str:
-    """List names, the last after an and.
+def _few(names: Sequence[str]) -> str:
+    """Write the first of several names as a part of a sentence.
 
     Examples
     --------
-    >>> _listed(["a"]), _listed(["a", "b"]), _listed(["a", "b", "c"], 2)
-    ('a', 'a and b', 'a, b and 1 more')
+    >>> _few(["a"]), _few(["a", "b"]), _few(["a", "b", "c", "d", "e", "f"])
+    ('a', 'a and b', 'a, b, c, d, e and 1 more')
     """
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
+    more = len(names) - _NAMED
+    return listed([*names[:_NAMED], f"{more} more"] if more > 0 else names)

@@ -3,7 +3,17 @@
 from collections.abc import Iterator
 
 from ratchet.gates import decimals, shown
-from ratchet.report.pieces import NOTHING, Block, Cell, Row, Table, counted, headings, listed
+from ratchet.report.pieces import (
+    NOTHING,
+    Block,
+    Cell,
+    Row,
+    Table,
+    counted,
+    headings,
+    listed,
+    number,
+)
 from ratchet.rivals import BASELINE, FAMILY, LEADER, MEMBER, RIVAL, Lead, Mark, Scores, Standing
 
 KINDS = {
@@ -141,7 +151,7 @@ def _standings(scores: Scores) -> Table:
                 Cell(each.name),
                 Cell(_kind(each)),
                 Cell(_fitted_on(each), "number"),
-                Cell(_number(each.valid, places), "number"),
+                Cell(number(each.valid, places), "number"),
                 Cell(_test(each, scores, places), "number"),
                 _lead(each, places),
             )
@@ -175,15 +185,15 @@ def _every_score(scores: Scores) -> Table:
 def _parts(scores: Scores) -> Table:
     places = _places(scores)
     lines = [
-        (scores.leader, _number(scores.honest, places)),
+        (scores.leader, number(scores.honest, places)),
         (scores.baseline, NOTHING),
     ]
     rows = [
         Row(
             (
                 Cell(each.label),
-                Cell(_number(each.train, places), "number"),
-                Cell(_number(each.valid, places), "number"),
+                Cell(number(each.train, places), "number"),
+                Cell(number(each.valid, places), "number"),
                 Cell(honest, "number"),
                 Cell(_test(each, scores, places), "number"),
             )
@@ -250,10 +260,6 @@ def _fitted_on(standing: Standing) -> str:
     # That the leader is made of several is in its name.
     alone = standing.kind == LEADER or standing.n_models == 1
     return rows if alone else f"{standing.n_models} fits of {rows}"
-
-
-def _number(value: float | None, places: int) -> str:
-    return NOTHING if value is None else shown(value, places)
 
 
 def _places(scores: Scores) -> int:
