@@ -24,7 +24,11 @@ def subject(project):
     ours, constant = (
         models.load(project, str(project.trained / each)) for each in ("model", "baseline")
     )
-    y, predicted = evaluate.truth(project, schema, rows), model.predict(ours, rows, schema)
+    y = evaluate.truth(project, schema, rows)
+    predicted, trivial = (model.predict(each, rows, schema) for each in (ours, constant))
+    ours_scored, base = (
+        evaluate.judge(project, schema, y, each, rows) for each in (predicted, trivial)
+    )
     return Subject(
         project=project,
         schema=schema,
@@ -35,8 +39,11 @@ def subject(project):
         rows=rows,
         y=y,
         predicted=predicted,
-        trivial=model.predict(constant, rows, schema),
-        scores=evaluate.judge(project, schema, y, predicted, rows),
+        trivial=trivial,
+        scores=ours_scored,
+        trivial_scores=base,
+        test=prepare.test_digest(rows),
+        n_test=len(rows),
     )
 
 
@@ -50,7 +57,7 @@ def test_what_drives_the_leader_and_where_it_fails_is_found(subject, monkeypatch
     assert found.importance.test_score == pytest.approx(
         np.sqrt(((subject.predicted.values - subject.y) ** 2).mean())
     )
-    assert found.importance.n_valid == len(subject.part("valid"))
+    assert found.importance.n_valid == len(subject.valid)
     assert found.dependence.panels[0].name == first
     assert found.explanation is None
     worst = found.weaknesses.rows[0]
@@ -62,7 +69,7 @@ def test_what_drives_the_leader_and_where_it_fails_is_found(subject, monkeypatch
 
 
 def test_a_leader_without_a_fit_on_the_validation_rows_has_not_seen_them(subject):
-    few = replace(subject.leader, n_rows=len(subject.part("train")))
+    few = replace(subject.leader, n_rows=len(subject.train))
     assert not reasons.of(replace(subject, leader=few)).importance.seen
 
 

@@ -85,6 +85,8 @@ class Entrant:
     """Its score on rows that it was fitted on, by the optimised metric."""
     valid: float | None = None
     """Its score on the validation rows."""
+    scores: Evaluation | None = None
+    """Its scores on the test rows, by the same metrics and resamples, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def compare(
         "clusters": clusters,
     }
     assert leader.predictions is not None
-    ours = evaluation.evaluate(y, leader.predictions, metrics, **drawn)
+    ours = leader.scores or evaluation.evaluate(y, leader.predictions, metrics, **drawn)
 
     def standing(entrant: Entrant) -> Standing:
         if entrant.predictions is None or leader.predictions is None:
@@ -255,7 +257,7 @@ def compare(
         )
         return _standing(
             entrant,
-            evaluation.evaluate(y, entrant.predictions, metrics, **drawn),
+            entrant.scores or evaluation.evaluate(y, entrant.predictions, metrics, **drawn),
             Lead(_plain(gained.gain), _plain(gained.low), _plain(gained.high)),
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
-from ratchet.evaluation import Difference, Score
+from ratchet.evaluation import Score
 from ratchet.gates import GateResult, decimals, shown
 from ratchet.report.pieces import (
     Block,
@@ -18,6 +18,7 @@ from ratchet.report.pieces import (
     interval,
     strip,
 )
+from ratchet.rivals import Scores
 
 # Scores in the description of a version, beside the one that was optimised.
 _IN_SHORT = 5
@@ -51,19 +52,21 @@ class Won:
     """Digest of the test rows."""
 
     @classmethod
-    def of(cls, score: Score, gain: Difference, test: str) -> "Won":
-        """Put a score and what it gains over the baseline together."""
+    def of(cls, scores: Scores, test: str) -> "Won":
+        """Take a leader's score, and what it gains over the baseline, out of its scores."""
+        ours, base = (each.mark(scores.metric) for each in (scores.leader, scores.baseline))
+        lead = scores.baseline.lead
         return cls(
-            metric=score.metric,
-            score=_known(score.value),
-            low=_known(score.low),
-            high=_known(score.high),
-            baseline=_known(gain.champion),
-            gain=_known(gain.gain),
-            gain_low=_known(gain.low),
-            gain_high=_known(gain.high),
-            confidence=gain.confidence,
-            n_rows=gain.n_rows,
+            metric=scores.metric,
+            score=ours.value if ours else None,
+            low=ours.low if ours else None,
+            high=ours.high if ours else None,
+            baseline=base.value if base else None,
+            gain=lead.gain if lead else None,
+            gain_low=lead.low if lead else None,
+            gain_high=lead.high if lead else None,
+            confidence=scores.confidence,
+            n_rows=scores.n_rows,
             test=test,
         )
 

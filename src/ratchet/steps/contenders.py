@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ratchet import metrics, model, rivals, table, tradeoff
+from ratchet import metrics, model, rivals, tradeoff
 from ratchet.backends import Interpretability
 from ratchet.errors import StoreError
 from ratchet.metrics import Metric
@@ -140,8 +140,7 @@ def _in_order(contenders: Sequence[Contender], scores: Scores) -> list[rivals.St
 
 def _trials(subject: "Subject") -> pd.DataFrame:
     """Read the trials by their numbers, each with its name for people."""
-    path = subject.project.trained / "trials.parquet"
-    trials = table.read_parquet(path, made_by="train").set_index("number", drop=False)
+    trials = subject.trials.set_index("number", drop=False)
     pairs = zip(trials["backend"], trials["family"], strict=True)
     trials["label"] = [Candidate(backend, family, {}).label for backend, family in pairs]
     return trials
@@ -161,6 +160,7 @@ def _leading(subject: "Subject", trials: pd.DataFrame) -> Contender:
             n_rows=leader.n_rows,
             train=leader.train_score,
             valid=leader.score,
+            scores=subject.scores,
         ),
         subject.model,
         sum(_seconds(leader, each, trials) for each in members),
@@ -233,6 +233,7 @@ def _constant(subject: "Subject", trials: pd.DataFrame) -> Contender:
             n_rows=subject.leader.n_rows,
             train=None if tried.empty else float(tried["train_score"].iloc[0]),
             valid=subject.leader.baseline_score,
+            scores=subject.trivial_scores,
         ),
         subject.baseline,
         None if tried.empty else float(tried["seconds"].iloc[0]),

@@ -1,13 +1,14 @@
 """What evaluate finds out about a leader beside its scores, for the report."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ratchet import clusters as clustering
-from ratchet import curves, evaluation, profile, searched, table
+from ratchet import curves, profile, searched, table
 from ratchet.curves import Performance
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Metric, Predictions
@@ -48,27 +49,43 @@ class Subject:
     """The baseline's answers about these rows."""
     scores: Evaluation
     """The leader's scores on these rows, as ``metrics.json`` has them."""
+    trivial_scores: Evaluation
+    """The baseline's."""
+    test: str
+    """Digest of all test rows."""
+    n_test: int
+    """How many there are."""
 
     @property
     def clusters(self) -> np.ndarray | None:
         """Codes of the rows that stand or fall together, of shape (n_rows,); None without any."""
         return prepare.clusters_of(self.rows)
 
-    def part(self, name: str) -> pd.DataFrame:
-        """Read the prepared rows of ``"train"``, ``"valid"`` or ``"test"``."""
-        return prepare.read_part(self.project, name)
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        """The rows to learn from."""
+        return prepare.read_part(self.project, "train")
+
+    @cached_property
+    def valid(self) -> pd.DataFrame:
+        """The rows that the leader was chosen with."""
+        return prepare.read_part(self.project, "valid")
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """What the search has tried."""
+        return table.read_parquet(self.project.trained / "trials.parquet", made_by="train")
 
 
 def of(subject: Subject) -> Facts:
     """Look at a leader from every side that the report has."""
-    project, leader = subject.project, subject.leader
+    leader = subject.leader
     found = reasons.of(subject)
     field = contenders.gather(subject)
     scores = contenders.compared(subject, field)
-    trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
     return Facts(
         leader=leader.name,
-        won=_won(subject),
+        won=Won.of(scores, subject.test),
         data=_data(subject),
         scores=scores,
         performance=_performance(subject),
@@ -78,7 +95,7 @@ def of(subject: Subject) -> Facts:
         weaknesses=found.weaknesses,
         trade_off=contenders.weighed(subject, field, scores),
         search=searched.of(
-            trials,
+            subject.trials,
             subject.metric,
             leader.seconds,
             [(str(each["name"]), float(each["weight"])) for each in leader.members],
@@ -86,25 +103,10 @@ def of(subject: Subject) -> Facts:
     )
 
 
-def _won(subject: Subject) -> Won:
-    """Hold the leader against the constant answer, row by row."""
-    gain = evaluation.paired_difference(
-        subject.metric,
-        subject.y,
-        subject.predicted,
-        subject.trivial,
-        confidence=subject.scores.confidence,
-        resamples=subject.scores.resamples,
-        seed=subject.project.settings.seed,
-        clusters=subject.clusters,
-    )
-    test = prepare.test_digest(subject.part("test"))
-    return Won.of(subject.scores.score(subject.metric.name), gain, test)
-
-
 def _data(subject: Subject) -> Data:
-    schema, train = subject.schema, subject.part("train")
-    counts = tuple((name, len(subject.part(name))) for name in prepare.PARTS)
+    schema, train = subject.schema, subject.train
+    sizes = (len(train), len(subject.valid), subject.n_test)
+    counts = tuple(zip(prepare.PARTS, sizes, strict=True))
     columns = tuple(profile.column(train[each.name], each.kind) for each in schema.columns)
     return Data.of(counts, columns, _target(schema, train))
 

@@ -52,6 +52,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
     trained = Leader.load(project)
     schema = Schema.load(project.prepared / "schema.json")
     rows = prepare.read_part(project, "test")
+    digest = prepare.test_digest(rows)
     logger.info("evaluate: %s on %s test rows", trained.name, f"{len(rows):,}")
     leader = restore.leader(project)
     with tracking.run(project, "evaluate", parent=leader.run_id) as run_id:
@@ -89,6 +90,9 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
                     predicted=predicted,
                     trivial=trivial,
                     scores=leads,
+                    trivial_scores=base,
+                    test=digest,
+                    n_test=len(rows),
                 )
                 found = diagnosis.of(subject)
                 performance = found.performance
@@ -101,7 +105,6 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
         # On both runs they came out at the same time.
         now = int(1000 * time.time())
         scores = [Score(name, value, at=now) for name, value in numbers.items()]
-        digest = prepare.test_digest(rows)
         uses = tracking.count_uses(project, digest, but=leader.run_id)
         tracking.write(
             run_id,

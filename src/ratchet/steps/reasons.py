@@ -43,7 +43,7 @@ class Found:
 def of(subject: "Subject") -> Found:
     """Look for reasons and weaknesses; a clustering has importance only."""
     schema, choices = subject.schema, subject.project.settings
-    valid = subject.part("valid")
+    valid = subject.valid
     test = Judged(subject.rows, subject.y, subject.clusters)
     target = schema.target
     y = np.zeros(len(valid)) if target is None else encode_target(valid[target], schema)
@@ -90,7 +90,7 @@ def _explained(subject: "Subject", fails: Weaknesses, names: list[str]) -> Expla
     return explanation.measure(
         subject.model,
         subject.schema,
-        subject.part("valid"),
+        subject.valid,
         subject.rows,
         subject.y,
         list(picked),
@@ -102,7 +102,7 @@ def _explained(subject: "Subject", fails: Weaknesses, names: list[str]) -> Expla
 def _has_seen_valid(subject: "Subject") -> bool:
     """Tell whether any part of the leader was fitted on validation rows."""
     leader = subject.leader
-    if leader.n_rows <= len(subject.part("train")):
+    if leader.n_rows <= len(subject.train):
         return False
     record = Record.load(subject.project.trained / SEARCH_FILE)
     refitted = any(each.made is Made.REFIT for each in record.course.chosen)
