@@ -16,7 +16,7 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -238,16 +238,36 @@ def made_once(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+def copied(source: Path, target: Path) -> Path:
+    """Copy projects with their store, so that nothing of it is shared, artifacts included."""
+    from mlflow.tracking._tracking_service import utils
+
+    # The store of the test may be open already, and is filled as it is.
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mlflow.db*"))
+    with (
+        closing(sqlite3.connect(source / "mlflow.db")) as old,
+        closing(sqlite3.connect(target / "mlflow.db")) as new,
+    ):
+        old.backup(new)
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+            ("model_versions", "source"),
+            ("model_versions", "storage_location"),
+        ):
+            new.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(source), str(target))
+            )
+        new.commit()
+    utils._artifact_repos_cache.clear()
+    return target / "project"
+
+
 @pytest.fixture
 def evaluated(made_once: Path, store: object, tmp_path: Path) -> Path:
     """Give the params.yaml of a copy of ``made_once``, in a store that knows its runs."""
-    shutil.copytree(made_once / "project", tmp_path / "project")
-    with (
-        sqlite3.connect(made_once / "mlflow.db") as source,
-        sqlite3.connect(tmp_path / "mlflow.db") as copy,
-    ):
-        source.backup(copy)
-    return tmp_path / "project" / "params.yaml"
+    return copied(made_once, tmp_path) / "params.yaml"
 
 
 @pytest.fixture
@@ -313,16 +333,6 @@ OF_THE_STORE = (
 PAGES = ("report/report.html", "report/report.md")
 
 
-# What train draws; other pictures on its run are those of its report.
-SEARCH_FIGURES = {
-    f"{name}.svg"
-    for name in (
-        *("search", "families", "hyperparameters", "parallel"),
-        *("learning_curves", "ensemble"),
-    )
-}
-
-
 def described(client: "MlflowClient", run_id: str) -> dict:
     """Give all that a run says, but for ids: equal for a run and what was logged again from it."""
     run = client.get_run(run_id)
@@ -336,19 +346,12 @@ def described(client: "MlflowClient", run_id: str) -> dict:
         for each in client.list_artifacts(run_id, folder):
             yield from below(each.path) if each.is_dir else [each.path]
 
-    def is_its_own(path: str) -> bool:
-        # Copies of a store share the folders of artifacts, into which the test of another copy
-        # may have put a report: the run of a report says in a tag that it has one.
-        folder, _, name = path.partition("/")
-        of_a_report = folder == "report" or (folder == "figures" and name not in SEARCH_FIGURES)
-        return "ratchet.report" in run.data.tags or not of_a_report
-
     with tempfile.TemporaryDirectory() as scratch:
         artifacts = {
             path: b""
             if path in PAGES
             else Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
-            for path in filter(is_its_own, below())
+            for path in below()
         }
     trials = client.search_runs(
         [run.info.experiment_id],

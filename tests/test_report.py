@@ -3,9 +3,7 @@
 import json
 import re
 import shutil
-import sqlite3
 import sys
-from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
-from conftest import tiny_settings
+from conftest import copied, tiny_settings
 from mlflow.tracking._tracking_service import utils
 
 from ratchet import cost, gates, tracking
@@ -23,30 +21,6 @@ from ratchet.project import Project
 from ratchet.report.facts import Facts
 from ratchet.steps import evaluate, judgement, promote, reports
 from ratchet.steps.train import Leader
-
-
-def copied(source: Path, target: Path) -> Path:
-    """Copy projects with their store, so that nothing of it is shared, artifacts included."""
-    # The store of the test may be open already, and is filled as it is.
-    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mlflow.db*"))
-    with (
-        closing(sqlite3.connect(source / "mlflow.db")) as old,
-        closing(sqlite3.connect(target / "mlflow.db")) as new,
-    ):
-        old.backup(new)
-        for table, column in (
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("logged_models", "artifact_location"),
-            ("model_versions", "source"),
-            ("model_versions", "storage_location"),
-        ):
-            new.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(source), str(target))
-            )
-        new.commit()
-    utils._artifact_repos_cache.clear()
-    return target / "project"
 
 
 @pytest.fixture(autouse=True)
