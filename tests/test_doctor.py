@@ -618,9 +618,11 @@ def test_a_lock_whose_number_another_program_has_is_an_error(root):
 
 def test_a_lock_of_a_dvc_that_runs_is_fine(root, tmp_path):
     program = tmp_path / "dvc"
-    program.write_text("#!/bin/sh\nsleep 60\n")
+    program.write_text("#!/bin/sh\necho started\nsleep 60\n")
     program.chmod(0o755)
-    with subprocess.Popen([program]) as running:
+    with subprocess.Popen([program], stdout=subprocess.PIPE) as running:
+        # Popen returns when the system has begun the program: its arguments can't be read yet.
+        assert running.stdout.readline() == b"started\n"
         hold(root, running.pid)
         try:
             assert look(root, data.dvc_locks)[0].told == (
