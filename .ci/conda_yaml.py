@@ -20,9 +20,10 @@ def pins() -> list[str]:
     exported = subprocess.run(
         [
             *("uv", "export", "--frozen", "--no-dev", "--no-hashes", "--no-emit-project"),
-            # Both front doors must search the same families; neither needs 210 MB for what is
-            # told of single answers.
-            *("--no-annotate", "--no-header", "--all-extras", "--no-extra", "explain"),
+            # Both front doors must search the same families; neither needs what is told of
+            # single answers, another program's format, or a store that most don't have.
+            *("--no-annotate", "--no-header", "--all-extras"),
+            *("--no-extra", "explain", "--no-extra", "onnx", "--no-extra", "s3"),
         ],
         cwd=ROOT,
         check=True,
