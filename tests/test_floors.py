@@ -44,6 +44,7 @@ FLOORS = (
     {"dvc_source", "scratch"},
     {"clusters", "tracking"},
     {"recorded", "registry", "runfile"},
+    {"serving"},
     {"checks", "recipe", "steps"},
     {"commands"},
     {"cli"},

@@ -10,7 +10,8 @@ from ratchet.metrics import named
 from ratchet.project import Project
 from ratchet.report.facts import Facts
 from ratchet.schema import Schema
-from ratchet.steps import diagnosis, evaluate, models, prepare, reasons, reports
+from ratchet.serving import models
+from ratchet.steps import diagnosis, evaluate, prepare, reasons, reports
 from ratchet.steps.diagnosis import Subject
 from ratchet.steps.train import Leader
 

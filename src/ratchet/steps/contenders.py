@@ -19,7 +19,7 @@ from ratchet.errors import StoreError
 from ratchet.metrics import Metric
 from ratchet.rivals import Entrant, Scores
 from ratchet.search import Candidate
-from ratchet.steps import models
+from ratchet.serving import models
 from ratchet.steps.train import RIVALS, Leader
 from ratchet.tradeoff import TradeOff
 

@@ -14,8 +14,9 @@ from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.report import plots
 from ratchet.schema import Schema
+from ratchet.serving import models
 from ratchet.settings import SplitMethod
-from ratchet.steps import diagnosis, models, notes, origin, prepare, reports, restore
+from ratchet.steps import diagnosis, notes, origin, prepare, reports, restore
 from ratchet.steps.diagnosis import Subject
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target

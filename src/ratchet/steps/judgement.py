@@ -20,7 +20,8 @@ from ratchet.project import Project
 from ratchet.registry.versions import Version
 from ratchet.report.verdict import Rival, RivalScore
 from ratchet.schema import Schema
-from ratchet.steps import evaluate, models, prepare, restore
+from ratchet.serving import models
+from ratchet.steps import evaluate, prepare, restore
 from ratchet.steps.train import ROWS_FILE, Code, Leader
 
 

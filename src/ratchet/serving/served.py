@@ -1,0 +1,133 @@
+"""A registered version with all that is needed to ask it: the model, its columns, its run."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from ratchet import metrics, recorded
+from ratchet.errors import StoreError
+from ratchet.metrics import Metric
+from ratchet.project import Project
+from ratchet.recorded import Record
+from ratchet.registry import champion, references, versions
+from ratchet.registry.versions import Version
+from ratchet.schema import Schema
+from ratchet.serving import models
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version of a registered model, loaded."""
+
+    version: Version
+    """Its model's name, its number and its run."""
+    model: Any
+    """It takes raw columns; see ``model.predict``."""
+    schema: Schema
+    """The columns that it takes, and its target."""
+    training: Record
+    """The run that trained it."""
+
+    @property
+    def label(self) -> str:
+        """Short name for people, e.g. ``"taxi/3"``."""
+        return f"{self.version.model}/{self.version.number}"
+
+    @property
+    def metric(self) -> Metric:
+        """The score that it was chosen by.
+
+        Raises
+        ------
+        StoreError
+            If its run doesn't say.
+        """
+        with TemporaryDirectory() as folder:
+            leader = read_artifact(self.training.run_id, "leader.json", Path(folder), json.loads)
+        return metrics.named(str(leader["metric_reference"]), self.schema.problem)
+
+
+def find(project: Project, reference: str | None = None) -> Version:
+    """Find the champion, or the version that a person names.
+
+    Parameters
+    ----------
+    project : Project
+        Whose settings name the registered model and its alias.
+    reference : str, optional
+        ``NUMBER``, ``NAME/NUMBER`` or ``NAME@ALIAS``; None means the champion.
+
+    Raises
+    ------
+    StoreError
+        If there is no such version, or the registry fails.
+    """
+    settings = project.settings
+    if reference is None:
+        found = champion.current(settings)
+        if found is None:
+            raise StoreError(
+                f"There is no champion: no version of {settings.model_name} has the alias"
+                f" {settings.registry.alias!r}. Run the pipeline, whose last step promotes one:"
+                " ratchet run."
+            )
+        return found
+    if reference.strip().isdecimal():
+        return versions.get(settings, int(reference))
+    named = references.resolve(reference)
+    if named.model is None or named.version is None:
+        raise StoreError(
+            f"{reference!r} names a run, which is no version of a registered model. Allowed:"
+            " NUMBER, NAME/NUMBER or NAME@ALIAS, such as 3, taxi/3 or taxi@champion."
+        )
+    return Version(named.model, named.version, named.run_id)
+
+
+def load(project: Project, version: Version) -> Served:
+    """Load a version, without pickle, and read what its training recorded of its columns.
+
+    Raises
+    ------
+    StoreError
+        If it can't be loaded, or its training's record is gone.
+    """
+    training = recorded.training_of(version.run_id)
+    prepared = training.tags.get("ratchet.prepare_run")
+    if prepared is None:
+        raise StoreError(
+            f"{version.model}/{version.number} was not trained by this project: its run"
+            f" {training.run_id} names no run of prepare, which knows the columns."
+        )
+    with TemporaryDirectory() as folder:
+        schema = read_artifact(
+            prepared,
+            "schema.json",
+            Path(folder),
+            lambda text: Schema.from_dict(json.loads(text)),
+        )
+    return Served(version, models.load(project, version.uri), schema, training)
+
+
+def read_artifact(run_id: str, name: str, folder: Path, parse: Callable[[str], T]) -> T:
+    """Read a text artifact of a run.
+
+    Raises
+    ------
+    StoreError
+        If the run hasn't got it, or ``parse`` raises an error of the values.
+    """
+    found = recorded.download(run_id, name, folder)
+    if found is None:
+        raise StoreError(f"Run {run_id} has no {name}, or it can't be read where it is kept.")
+    try:
+        return parse(found.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{name} of run {run_id} can't be read: {error}. Another version of this project may"
+            " have written it."
+        ) from error
