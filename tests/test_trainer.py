@@ -499,10 +499,13 @@ def test_a_large_table_has_a_holdout(monkeypatch):
     assert training.n_folds == 1
 
 
-@pytest.mark.parametrize(("seconds", "n_folds"), [(0.0, 4), (0.15, 1)])
-def test_with_a_time_limit_folds_are_used_where_they_cost_little(
-    monkeypatch, once, seconds, n_folds
+@pytest.mark.parametrize(
+    ("seconds", "many", "n_folds"), [(0.0, 0, 4), (0.15, 0, 1), (0.05, 500, 4), (0.35, 500, 1)]
+)
+def test_with_a_time_limit_folds_are_used_where_they_cost_little_for_what_they_tell(
+    monkeypatch, once, seconds, many, n_folds
 ):
+    monkeypatch.setattr(folds, "MANY_SCORED", many)  # the holdout has 24 rows
     debug = on_shelf(monkeypatch, {"seconds": seconds})
     chosen = {"train__validation": "auto", "train__folds": 4, "train__search__budget_seconds": 2.0}
     training, *_ = trained(**{**DEBUG, **chosen})

@@ -9,6 +9,8 @@ FOLDS = 5
 # Under so many rows the score of one cross-validation depends on how the rows fell: it is repeated.
 NOISY_ROWS = 600
 REPEATS = 3
+# With fewer scored rows than this, candidates are told apart by chance.
+MANY_SCORED = 500
 
 
 @dataclass(frozen=True)

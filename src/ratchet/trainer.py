@@ -44,6 +44,8 @@ ROWS_FOR_FOLDS = 10_000
 ROWS_FOR_TIMED_FOLDS = 20_000
 # Up to there folds are used when those of a boosted fit of so many rounds take this share at most.
 SHARE_FOR_FOLDS = 0.05
+# And this one where a holdout has few rows, on which a candidate may be good by chance.
+SHARE_FOR_FOLDS_OF_FEW = 0.25
 ROUNDS_FOR_FOLDS = 300
 # One trial may take this share of the time: no family can use up the others' turn.
 SHARE_OF_ONE = 0.2
@@ -451,7 +453,9 @@ def _bench(
             return each
     cost = _cost_of_a_fit(first, shelf, SHARE_OF_ONE * seconds)
     turns = math.ceil(len(dealt.plan) / min(first.threads, len(dealt.plan)))
-    return dealt if turns * cost <= SHARE_FOR_FOLDS * seconds else first
+    few = len(first.scored) < folds.MANY_SCORED
+    share = SHARE_FOR_FOLDS_OF_FEW if few else SHARE_FOR_FOLDS
+    return dealt if turns * cost <= share * seconds else first
 
 
 def _cost_of_a_fit(bench: Bench, shelf: Sequence[tuple[Backend, Family]], most: float) -> float:

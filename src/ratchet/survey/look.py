@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ratchet import leakage, settings, splits, table
+from ratchet import folds, leakage, settings, splits, table
 from ratchet.errors import DataError
 from ratchet.leakage import Finding, Leak
 from ratchet.problem import ProblemType
@@ -26,8 +26,6 @@ _OF_COLUMNS = (Leak.REBUILT, Leak.GAP, Leak.ORDERED_ID, Leak.NEAR_PERFECT)
 # What is left after columns were dropped is looked at again, so many times.
 _ROUNDS = 6
 
-# With fewer validation rows than this, candidates are told apart by chance.
-_MANY_VALID = 500
 # A comparison on fewer test rows than promote.min_rows is refused; a small table has half of its
 # own few, and at least so many.
 _FEWEST = 10
@@ -96,7 +94,7 @@ def _of_few_rows(aim: Target, way: Dealing, parts: splits.Splits) -> Iterator[Ch
     """Yield what a small table needs, so that chance decides less."""
     n_valid, n_test = len(parts.valid), len(parts.test)
     in_turn = way.method is not SplitMethod.TIME and aim.problem.has_target
-    if n_valid < _MANY_VALID and in_turn:
+    if n_valid < folds.MANY_SCORED and in_turn:
         because = (
             f"There are only {n_valid} validation rows, on which a candidate may be good by chance:"
             " training and validation rows score it in turn."
