@@ -97,7 +97,7 @@ def time_parts(rows: pd.DataFrame) -> pd.DataFrame:
 
     A point in time that is a number lets trees learn the past by heart.
     """
-    for name in rows.select_dtypes("datetime"):
+    for name in rows.select_dtypes(["datetime", "datetimetz"]):
         time_ = rows.pop(name).dt
         rows[f"{name} minute of day"] = (time_.hour * 60 + time_.minute).astype("float64")
         rows[f"{name} day of week"] = time_.dayofweek.astype("float64")
