@@ -41,7 +41,7 @@ FLOORS = (
     },
     {"bench", "course", "journal", "progress", "tradeoff", "weaknesses"},
     {"datastore", "model_trainer", "report", "trainer"},
-    {"dvc_source", "scratch"},
+    {"dvc_source", "scratch", "vetting"},
     {"clusters", "tracking"},
     {"recorded", "registry", "runfile"},
     {"serving"},

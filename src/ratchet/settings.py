@@ -531,6 +531,8 @@ class Registry(Section):
     """Stage that the champion holds; null sets the alias only."""
     alias: Name = "champion"
     """Alias that points at the champion."""
+    trusted_types: list[str] = []
+    """Classes in models of others that may be loaded beside the backends' own, such as `a.b.C`."""
 
 
 class Tracking(Section):

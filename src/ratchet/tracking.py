@@ -37,7 +37,7 @@ from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 
-from ratchet import hooked, sources
+from ratchet import hooked, sources, vetting
 from ratchet.dvc_source import DvcDatasetSource, uri_of
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.gates import decimals, shown
@@ -61,9 +61,6 @@ USES_SCORE = "test/uses_before"
 
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """Codes of MLflow's errors for an id or a name that it hasn't got."""
-
-PLAIN_LOADERS = ("mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost", "mlflow.onnx")
-"""Loaders of formats that hold numbers and no code."""
 
 # Points of a learning curve: a chart is not wide enough to show more.
 CURVE_POINTS = 100
@@ -516,13 +513,14 @@ def log_model(model: LoggedModel) -> str:
         return log_saved_model(active.info.run_id, path)
 
 
-def load_model(uri: str, modules: Iterable[str] = ()) -> Any:
+def load_model(uri: str, modules: Iterable[str] = (), trusted: Iterable[str] = ()) -> Any:
     """Load the model of a folder or a ``models:/`` URI, without pickle.
 
     A scikit-learn object comes back as it is, a model that another library
     has saved in a format of its own as MLflow's wrapper with ``predict``.
     Code that travels with a model is not run: a model of the user's own is
-    loaded by the project's own modules of the same names.
+    loaded by the project's own modules of the same names. Nor are classes made
+    that only the model's own file says may be trusted.
 
     Parameters
     ----------
@@ -531,30 +529,36 @@ def load_model(uri: str, modules: Iterable[str] = ()) -> Any:
     modules : iterable of str
         Installed modules whose functions a model may name, beside the
         project's own and those of packages that offer backends.
+    trusted : iterable of str
+        Classes and functions that it may hold, by their full names, beside those of
+        ``vetting.known_types``.
 
     Raises
     ------
     StoreError
         If there is no such model, it can't be loaded, or loading it would run
-        what others wrote: a pickle, or code that the project has not.
+        what others wrote: a pickle, code that the project has not, or a class that
+        nobody has declared.
     """
     with translated():
-        folder = uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri)
-        flavors = mlflow.models.Model.load(folder).flavors
-        if "sklearn" in flavors:
-            saved = flavors["sklearn"].get("serialization_format")
-            if saved == "skops":
-                with _own_code_only(uri, Path(folder), modules):
-                    return mlflow.sklearn.load_model(folder)
-        else:
-            saved = flavors.get("python_function", {}).get("loader_module", "no Python format")
-            if saved in PLAIN_LOADERS:
-                return mlflow.pyfunc.load_model(folder)
-    raise StoreError(
-        f"The model {uri} is saved with {saved}, which may run any code when it is loaded."
-        " Log it with mlflow.sklearn.log_model and serialization_format='skops', or with"
-        f" {', '.join(PLAIN_LOADERS)}."
-    )
+        folder = Path(uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri))
+        saved = vetting.Saved.read(folder)
+        if saved.unsafe_format:
+            raise StoreError(
+                f"The model {uri} is saved with {saved.unsafe_format}, which may run any code when"
+                " it is loaded. Log it with mlflow.sklearn.log_model and"
+                f" serialization_format='skops', or with {', '.join(vetting.PLAIN_LOADERS)}."
+            )
+        with _own_code_only(uri, folder, modules) as allowed:
+            strange = saved.strange_types(vetting.known_types(more=trusted), allowed)
+            if strange:
+                raise StoreError(
+                    f"The model {uri} holds {', '.join(strange)}, which only its own file says may"
+                    " be trusted. If you trust whoever wrote it, name"
+                    f" {'it' if len(strange) == 1 else 'them'} in registry.trusted_types."
+                )
+            load = mlflow.sklearn.load_model if saved.is_sklearn else mlflow.pyfunc.load_model
+            return load(str(folder))
 
 
 def require(run_id: str) -> None:
@@ -954,8 +958,11 @@ def _code_of(modules: Sequence[str]) -> Iterator[list[str] | None]:
 
 
 @contextmanager
-def _own_code_only(uri: str, folder: Path, modules: Iterable[str]) -> Iterator[None]:
-    """Load a model's code from the project, and leave no folder of MLflow's on the path."""
+def _own_code_only(uri: str, folder: Path, modules: Iterable[str]) -> Iterator[frozenset[str]]:
+    """Load a model's code from the project, and leave no folder of MLflow's on the path.
+
+    Gives the top-level modules whose functions the model may name.
+    """
     code = folder / "code"
     strangers = sources.strangers(code)
     if strangers:
@@ -970,7 +977,7 @@ def _own_code_only(uri: str, folder: Path, modules: Iterable[str]) -> Iterator[N
         for name in sorted(sources.own_names(code)):
             import_module(name)
         with hooked.only(allowed):
-            yield
+            yield frozenset(allowed)
     except ValueError as error:
         raise StoreError(f"The model {uri} can't be loaded: {error}") from error
     finally:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from ratchet import files, sources
-from ratchet.checks.base import Said, Site, SkipError, error, ok, quoted, read_yaml, some, warning
+from ratchet import backends, files, sources, vetting
+from ratchet.checks.base import Said, Site, SkipError, error, ok, quoted, some, warning
 from ratchet.checks.stores import NOT_YET
 from ratchet.errors import RatchetError
 
@@ -16,7 +16,7 @@ def leader_loads(site: Site) -> Iterator[Said]:
     folder = site.project.trained / "model"
     if not folder.is_dir():
         raise SkipError("no leader has been trained yet")
-    fault = _refused(folder)
+    fault = _refused(site, folder)
     if fault:
         yield error(f"the leader can't be loaded: {fault}", _again(site))
     else:
@@ -69,7 +69,7 @@ def champion_loads(site: Site) -> Iterator[Said]:
             quoted("python", "src", "rollback", "--reason", "its files are gone"),
         )
         return
-    fault = _refused(folder)
+    fault = _refused(site, folder)
     if fault:
         yield error(
             f"{where} can't be loaded: {fault}",
@@ -118,31 +118,33 @@ def _folder_of(site: Site, version: Any) -> Path | None:
     return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
 
 
-def _refused(folder: Path) -> str:
+def _refused(site: Site, folder: Path) -> str:
     """Say why a model would not be loaded; empty when it would."""
-    from ratchet.tracking import PLAIN_LOADERS
-
-    flavors = read_yaml(folder / "MLmodel").get("flavors")
-    if not isinstance(flavors, dict):
-        return f"{folder} has no MLmodel"
+    saved = vetting.Saved.read(folder)
+    if not saved.flavors:
+        return f"{folder} has no MLmodel that can be read"
     strangers = sources.strangers(folder / "code")
     if strangers:
         return f"it comes with code that this project has not: {', '.join(strangers)}"
-    if "sklearn" not in flavors:
-        loader = str(flavors.get("python_function", {}).get("loader_module", "no Python format"))
-        return "" if loader in PLAIN_LOADERS else f"it is saved with {loader}, which may run code"
-    saved = flavors["sklearn"]
-    if saved.get("serialization_format") != "skops":
-        return f"it is saved with {saved.get('serialization_format')}, which may run any code"
-    return _untrusted(folder / str(saved["pickled_model"]), saved.get("skops_trusted_types") or ())
-
-
-def _untrusted(file: Path, trusted: Any) -> str:
-    from skops.io import get_untrusted_types
-
-    if not file.is_file():
-        return f"{file} is not there"
-    unknown = sorted(set(get_untrusted_types(file=file)) - {str(name) for name in trusted})
-    if not unknown:
+    if saved.unsafe_format:
+        return f"it is saved with {saved.unsafe_format}, which may run any code"
+    if not saved.lists_types:
         return ""
-    return f"skops does not trust {some(unknown)}; the backend's trusted_types must name them"
+    if not saved.file.is_file():
+        return f"{saved.file} is not there"
+    unknown = saved.unlisted_types()
+    if unknown:
+        return f"skops does not trust {some(unknown)}; the backend's trusted_types must name them"
+    choices = site.project.settings.train
+    backends.load(choices.plugins)
+    strange = saved.strange_types(
+        vetting.known_types(choices.backends, site.project.settings.registry.trusted_types),
+        {
+            *sources.own_names(folder / "code"),
+            *sources.plugged(),
+            *map(sources.top, backends.callable_modules(choices.backends)),
+        },
+    )
+    if strange:
+        return f"only its own file says that {some(strange)} may be trusted"
+    return ""

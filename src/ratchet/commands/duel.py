@@ -7,13 +7,14 @@ from math import isnan
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, gates, model, recorded, settings, slices, tracking
+from ratchet import evaluation, gates, model, recorded, settings, slices
 from ratchet.commands.comparison import Paired, SliceLine, Slices
 from ratchet.commands.training import PREDICTED, Training, type_of
 from ratchet.errors import RatchetError
 from ratchet.metrics import Metric, Predictions
 from ratchet.project import Project
 from ratchet.schema import Kind, Schema
+from ratchet.serving import models
 from ratchet.steps import evaluate, judgement, prepare
 
 # Slices on which B gains least, and slices on which either has its worst scores.
@@ -97,7 +98,7 @@ def _fought(project: Project, first: Training, second: Training) -> Duel:
     rows, here = _rows_at_hand(project, first)
     scored = evaluate.judged(project, here, rows)
     y = evaluate.truth(project, here, scored)
-    a, b = (_predicted(each, scored, here) for each in (first, second))
+    a, b = (_predicted(project, each, scored, here) for each in (first, second))
     learned = [judgement.trained_on(scored, each.record.run_id) for each in (first, second)]
     fair = ~np.logical_or(*learned)
     rules = project.settings.promote
@@ -162,7 +163,9 @@ def _rows_at_hand(project: Project, training: Training) -> tuple[pd.DataFrame, S
     return rows, schema
 
 
-def _predicted(training: Training, rows: pd.DataFrame, here: Schema) -> Predictions:
+def _predicted(
+    project: Project, training: Training, rows: pd.DataFrame, here: Schema
+) -> Predictions:
     """Ask a model about rows that were prepared for another one, if it can read them."""
     assert training.schema is not None  # `_why_not` has looked
     known = {column.name: column for column in here.columns}
@@ -181,7 +184,7 @@ def _predicted(training: Training, rows: pd.DataFrame, here: Schema) -> Predicti
     into = training.folder / f"model-{training.letter}"
     try:
         folder = recorded.download_model(f"models:/{training.record.models[-1]}", into)
-        return model.predict(tracking.load_model(str(folder)), rows, training.schema)
+        return model.predict(models.load(project, str(folder)), rows, training.schema)
     except (RatchetError, KeyError, ValueError, TypeError, AttributeError) as error:
         told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")
         raise _NotComparableError(

@@ -45,12 +45,20 @@ import sys
 from pathlib import Path
 import numpy as np
 from ratchet import model, table, tracking
+from ratchet.project import Project
 from ratchet.schema import Schema
-prepared, out, *folders = map(Path, sys.argv[1:])
+params, prepared, out, *folders = map(Path, sys.argv[1:])
+try:
+    from ratchet.serving import models
+except ImportError:  # older code asks no settings
+    load = tracking.load_model
+else:
+    def load(folder):
+        return models.load(Project.open(params), folder)
 schema = Schema.load(prepared / "schema.json")
 rows = table.read_parquet(prepared / "test.parquet", made_by="prepare")
 for name, folder in zip(("before", "after"), folders):
-    said = model.predict(tracking.load_model(str(folder)), rows, schema)
+    said = model.predict(load(str(folder)), rows, schema)
     parts = {"values": said.values}
     if said.probabilities is not None:
         parts["probabilities"] = said.probabilities
@@ -618,7 +626,7 @@ class _Attempt:
             paths = (str(place / "src"), environment.get("PYTHONPATH", ""))
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         folders = (built / "prepared", self._folder, model, built / "train" / "model")
-        command = [str(interpreter.python), "-c", _ASK, *map(str, folders)]
+        command = [str(interpreter.python), "-c", _ASK, str(params), *map(str, folders)]
         try:
             scratch.run(command, place, environment, self._told("compare"))
         except StepError as error:

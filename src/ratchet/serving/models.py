@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ratchet import backends, tracking
+from ratchet import backends, tracking, vetting
 from ratchet.project import Project
 
 
@@ -19,4 +19,8 @@ def load(project: Project, uri: str) -> Any:
     """
     choices = project.settings.train
     backends.load(choices.plugins)
-    return tracking.load_model(uri, backends.callable_modules(choices.backends))
+    return tracking.load_model(
+        uri,
+        backends.callable_modules(choices.backends),
+        vetting.known_types(choices.backends, project.settings.registry.trusted_types),
+    )
