@@ -883,3 +883,13 @@ def test_what_can_be_read_comes_before_what_can_only_be_asked():
 
 def test_a_family_without_starts_is_tried_with_its_defaults():
     assert Family("plain", Preparation.NATIVE).starts == ({},)
+
+
+def test_boosting_costs_more_with_a_tree_for_each_class():
+    def cost(problem, n_classes):
+        families = backends.get("lightgbm").families(Task(problem, 1000, 10, n_classes))
+        return families[0].cost
+
+    plain = cost(ProblemType.REGRESSION, 0)
+    assert cost(ProblemType.BINARY, 2) == plain
+    assert cost(ProblemType.MULTICLASS, 3) == cost(ProblemType.MULTICLASS, 10) == 3 * plain

@@ -59,6 +59,10 @@ Dimension = Real | Integer | Choice
 Space = Mapping[str, Dimension]
 
 
+# Trees a round that make boosting dearer than families that answer for all classes at once.
+MOST_TREES_A_ROUND = 3
+
+
 @dataclass(frozen=True)
 class Task:
     """What there is to learn, as far as a space of hyperparameters depends on it."""
@@ -71,6 +75,15 @@ class Task:
     """Feature columns of the table."""
     n_classes: int = 0
     """Classes of the target; 0 for a quantity."""
+
+    @property
+    def boosting_cost(self) -> float:
+        """How many times as long boosting takes as for a quantity, which one tree a round is for.
+
+        Each class has a tree of its own. No more than three count: such a fit ends by the clock.
+        """
+        several = self.problem is ProblemType.MULTICLASS
+        return float(min(self.n_classes, MOST_TREES_A_ROUND)) if several else 1.0
 
 
 class Interpretability(StrEnum):

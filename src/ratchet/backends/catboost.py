@@ -60,7 +60,7 @@ class CatBoostBackend(Backend):
                 "max_ctr_complexity": Integer(1, 3),
             },
             # Many categories make it slower than that, and it earns its turn before the forests.
-            cost=8.0,
+            cost=8.0 * task.boosting_cost,
             rounds="iterations",
             interpretability=Interpretability.INSPECT,
         )

@@ -69,7 +69,7 @@ class LightGBMBackend(Backend):
                 "cat_smooth": Real(1.0, 100.0, log=True),
                 "extra_trees": Choice((False, True)),
             },
-            cost=5.0,
+            cost=5.0 * task.boosting_cost,
             rounds="n_estimators",
             interpretability=Interpretability.INSPECT,
         )

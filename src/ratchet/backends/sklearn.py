@@ -222,7 +222,7 @@ def _boosting_family(task: Task) -> Family:
             "l2_regularization": Real(1e-3, 1e2, log=True),
             "max_features": Real(0.3, 1.0),
         },
-        cost=100.0,
+        cost=100.0 * task.boosting_cost,
         rounds="max_iter",
         interpretability=Interpretability.INSPECT,
     )

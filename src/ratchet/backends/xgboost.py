@@ -64,7 +64,7 @@ class XGBoostBackend(Backend):
                 "reg_lambda": Real(1e-2, 1e2, log=True),
                 "reg_alpha": Real(1e-3, 1e1, log=True),
             },
-            cost=6.0,
+            cost=6.0 * task.boosting_cost,
             rounds="n_estimators",
             interpretability=Interpretability.INSPECT,
         )
