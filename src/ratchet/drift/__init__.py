@@ -1,0 +1,40 @@
+"""How far new rows have moved from those that a model learned from."""
+
+from ratchet.drift.base import (
+    FILE,
+    ColumnDrift,
+    DriftReport,
+    Finding,
+    Histogram,
+    LiveScore,
+    Together,
+    Verdict,
+)
+from ratchet.drift.comparison import compare, with_finding
+from ratchet.drift.reference import (
+    SAMPLE_FILE,
+    ColumnReference,
+    Reference,
+    Tested,
+    answers,
+    growing,
+)
+
+__all__ = [
+    "FILE",
+    "SAMPLE_FILE",
+    "ColumnDrift",
+    "ColumnReference",
+    "DriftReport",
+    "Finding",
+    "Histogram",
+    "LiveScore",
+    "Reference",
+    "Tested",
+    "Together",
+    "Verdict",
+    "answers",
+    "compare",
+    "growing",
+    "with_finding",
+]
