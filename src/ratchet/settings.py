@@ -562,7 +562,7 @@ class Monitor(Section):
     sample_rows: Annotated[int, Field(ge=0, le=20_000)] = 5000
     """Rows of training that prepare keeps for the classifier of `auc`; 0 keeps none."""
     significance: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
-    """Chance that rows without drift are taken for moved, over all tests of all columns together."""
+    """Chance that rows without drift count as moved, over the tests of all columns together."""
     watch: Watch = Watch()
     """What is worth a look."""
     drift: Drift = Drift()

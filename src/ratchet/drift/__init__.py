@@ -11,6 +11,8 @@ from ratchet.drift.base import (
     Verdict,
 )
 from ratchet.drift.comparison import compare, with_finding
+from ratchet.drift.live import score as live_score
+from ratchet.drift.reference import FILE as REFERENCE_FILE
 from ratchet.drift.reference import (
     SAMPLE_FILE,
     ColumnReference,
@@ -22,6 +24,7 @@ from ratchet.drift.reference import (
 
 __all__ = [
     "FILE",
+    "REFERENCE_FILE",
     "SAMPLE_FILE",
     "ColumnDrift",
     "ColumnReference",
@@ -36,5 +39,6 @@ __all__ = [
     "answers",
     "compare",
     "growing",
+    "live_score",
     "with_finding",
 ]

@@ -15,7 +15,7 @@ from ratchet.drift.base import (
     Together,
     Verdict,
 )
-from ratchet.drift.movement import Aspect, Moved, Sign
+from ratchet.drift.movement import Aspect, Moved
 from ratchet.drift.reference import ColumnReference, Reference
 from ratchet.drift.together import Told
 from ratchet.gates import decimals, shown
@@ -87,9 +87,7 @@ def compare(
         significance=limits.significance,
         n_tests=len(corrected),
         findings=tuple(findings),
-        columns=tuple(
-            each.column for each in sorted(columns, key=_Judged.movement, reverse=True)
-        ),
+        columns=tuple(each.column for each in sorted(columns, key=_Judged.movement, reverse=True)),
         together=whole,
         predictions=said_judged[0].column if said_judged else None,
         notes=() if told is not None else (_no_sample(reference, len(rows)),),
@@ -177,7 +175,9 @@ def _of_score(live: LiveScore | None, limits: Monitor) -> Iterator[Finding]:
         if low is not None and high is not None
     ]
     now, before = ends if len(ends) == 2 else ("", "")
-    share = "" if live.lost is None else f", by {100 * live.lost:.0f} % of its gain over the baseline"
+    share = (
+        "" if live.lost is None else f", by {100 * live.lost:.0f} % of its gain over the baseline"
+    )
     drifted = live.lost is None or live.lost >= limits.drift.loss
     yield Finding(
         Verdict.DRIFT if drifted else Verdict.WATCH,

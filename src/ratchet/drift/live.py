@@ -107,9 +107,7 @@ def _interval(tested: Tested) -> tuple[float, float, float]:
     return tested.score, low, high
 
 
-def _as_losses(
-    metric: Metric, value: float, low: float, high: float
-) -> tuple[float, float, float]:
+def _as_losses(metric: Metric, value: float, low: float, high: float) -> tuple[float, float, float]:
     ends = metric.loss(low), metric.loss(high)
     return metric.loss(value), min(ends), max(ends)
 

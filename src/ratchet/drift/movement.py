@@ -13,7 +13,7 @@ Population Parameters. Biometrika 40 (the share of labels never seen).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -121,7 +121,7 @@ def of(reference: ColumnReference, values: pd.Series) -> Moved:
     missing = Moved(reference, empty / len(values), tuple(_missing(reference, empty, len(values))))
     if reference.values is None or empty == len(values):
         which = "training" if reference.values is None else "the new"
-        return _with(missing, note=f"Missing in every one of {which} rows: not compared.")
+        return replace(missing, note=f"Missing in every one of {which} rows: not compared.")
     if isinstance(reference.values, Labels):
         return _labelled(missing, reference.values, values)
     if reference.kind is Kind.DATETIME and reference.parts is not None:
@@ -130,7 +130,7 @@ def of(reference: ColumnReference, values: pd.Series) -> Moved:
             return _by_parts(missing, reference.parts, values, why)
     if reference.grows:
         note = "It follows time, so that new rows lie beyond: its values are not compared."
-        return _with(missing, note=note)
+        return replace(missing, note=note)
     return _measured(missing, reference.values, values)
 
 
@@ -147,9 +147,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     """
     order = np.argsort(ps, kind="stable")
     corrected = np.empty(len(ps))
-    corrected[order] = np.maximum.accumulate(
-        np.array(ps)[order] * (len(ps) - np.arange(len(ps)))
-    )
+    corrected[order] = np.maximum.accumulate(np.array(ps)[order] * (len(ps) - np.arange(len(ps))))
     return [float(each) for each in np.minimum(corrected, 1.0)]
 
 
@@ -163,10 +161,6 @@ def parts_compared(reference: ColumnReference, values: pd.Series) -> tuple[Aspec
     if not reference.grows and not _later(reference.values, values):
         return None
     return tuple(aspect for aspect, _, _ in _comparable(reference.parts, values))
-
-
-def _with(moved: Moved, **more: object) -> Moved:
-    return Moved(**{**moved.__dict__, **more})  # type: ignore[arg-type]
 
 
 def _missing(reference: ColumnReference, empty: int, n: int) -> Iterator[Sign]:
@@ -204,7 +198,7 @@ def _measured(moved: Moved, before: Quantities, values: pd.Series) -> Moved:
     )
     sizes = (("psi", index), ("distance", float(apart)))
     sign = Sign(Aspect.VALUES, p, sizes, told, "Kolmogorov-Smirnov")
-    return _with(moved, signs=(*moved.signs, sign), histogram=_bars(before, now))
+    return replace(moved, signs=(*moved.signs, sign), histogram=_bars(before, now))
 
 
 def _labelled(moved: Moved, before: Labels, values: pd.Series) -> Moved:
@@ -220,12 +214,12 @@ def _labelled(moved: Moved, before: Labels, values: pd.Series) -> Moved:
         )
         sizes = (("psi", index), ("distance", apart))
         signs.append(Sign(Aspect.VALUES, p, sizes, told, test))
-    found = _with(moved, histogram=_bars_of_labels(before, now.counts))
+    found = replace(moved, histogram=_bars_of_labels(before, now.counts))
     if reference.kind is not Kind.CATEGORY or now.new is None:
-        return _with(found, signs=tuple(signs))
+        return replace(found, signs=tuple(signs))
     signs += _new_labels(reference, before, now)
     n = int(now.counts.sum())
-    return _with(
+    return replace(
         found,
         signs=tuple(signs),
         new_labels=now.new / n,
@@ -281,7 +275,7 @@ def _by_parts(moved: Moved, before: Parts, values: pd.Series, why: str) -> Moved
     if compared:
         _, kept, now = compared[0]
         histogram = _bars_of_labels(kept, kept.again(now).counts)
-    return _with(moved, signs=tuple(signs), note=note, histogram=histogram)
+    return replace(moved, signs=tuple(signs), note=note, histogram=histogram)
 
 
 def _comparable(before: Parts, values: pd.Series) -> Iterator[tuple[Aspect, Labels, pd.Series]]:
@@ -300,9 +294,7 @@ def _later(before: Quantities, values: pd.Series) -> str:
     return "is later than in training" if later else ""
 
 
-def _compare_labels(
-    before: Labels, counts: np.ndarray
-) -> tuple[float, float, float, str] | None:
+def _compare_labels(before: Labels, counts: np.ndarray) -> tuple[float, float, float, str] | None:
     """Give index, distance, probability and test; None where there are no two labels."""
     n = int(counts.sum())
     kept = np.array([*before.counts, before.rest])
@@ -337,9 +329,7 @@ def psi(before: np.ndarray, now: np.ndarray) -> float:
     >>> round(psi(np.array([500, 500]), np.array([400, 600])), 3)
     0.04
     """
-    a, b = (
-        (side + 0.5) / (side.sum() + 0.5 * len(side)) for side in (np.asarray(before), now)
-    )
+    a, b = ((side + 0.5) / (side.sum() + 0.5 * len(side)) for side in (np.asarray(before), now))
     return float(((b - a) * np.log(b / a)).sum())
 
 

@@ -99,9 +99,7 @@ class ColumnReference:
         """Build it from what ``dataclasses.asdict`` gave."""
         parts = value["parts"]
         if parts is not None:
-            parts = Parts(
-                _labels(parts["hours"]), _labels(parts["weekdays"]), float(parts["days"])
-            )
+            parts = Parts(_labels(parts["hours"]), _labels(parts["weekdays"]), float(parts["days"]))
         values = value["values"]
         return cls(
             **{
@@ -226,9 +224,7 @@ class Tested:
         return _read(
             path,
             "evaluate",
-            lambda value: cls(
-                **{**value, "answers": ColumnReference.from_plain(value["answers"])}
-            ),
+            lambda value: cls(**{**value, "answers": ColumnReference.from_plain(value["answers"])}),
         )
 
 

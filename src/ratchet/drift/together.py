@@ -143,7 +143,7 @@ def _matrix(
 
 
 def _codes(values: pd.Series) -> np.ndarray:
-    """Number labels from the most frequent on; the rare ones share the last number."""
+    """Give labels numbers, the most frequent first; the rare ones share the last number."""
     order = values.value_counts().sort_index().sort_values(ascending=False, kind="stable").index
     codes = order.get_indexer(pd.Index(values)).astype("float64")
     codes[values.isna().to_numpy()] = np.nan
