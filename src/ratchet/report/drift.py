@@ -205,8 +205,8 @@ def _score(live: LiveScore) -> Block:
     nan = float("nan")
 
     def with_ends(value: float | None, low: float | None, high: float | None) -> str:
-        numbers = (nan if each is None else each for each in (value, low, high))
-        return interval(*numbers, places=places)
+        a, b, c = (nan if each is None else each for each in (value, low, high))
+        return interval(a, b, c, places)
 
     rows = [
         (f"on {live.n_rows:,} new rows", with_ends(live.score, live.low, live.high)),
