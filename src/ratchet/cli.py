@@ -784,7 +784,7 @@ def _show_drift(project: "Project", found: "DriftReport") -> None:
         )
         for each in found.columns[:MOST_COLUMNS]
     ]
-    headings = ("column", "verdict", "PSI", "distance", "p", "missing", "before", "new labels")
+    headings = ("column", "verdict", "PSI", "distance", "p", "missing", "before", "unseen")
     terminal.show_table(console, headings, rows, right=6)
     if len(found.columns) > MOST_COLUMNS:
         console.print(f"and {len(found.columns) - MOST_COLUMNS} more, which moved less")

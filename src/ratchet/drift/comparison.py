@@ -18,6 +18,7 @@ from ratchet.drift.base import (
 from ratchet.drift.movement import Aspect, Moved
 from ratchet.drift.reference import ColumnReference, Reference
 from ratchet.drift.together import Told
+from ratchet.expressions import listed
 from ratchet.gates import decimals, shown
 from ratchet.settings import Monitor
 
@@ -156,7 +157,7 @@ def _verdict(sizes: Sequence[tuple[str, float]], p: float, limits: Monitor) -> V
 def _of_all(told: Told, whole: Together, limits: Monitor) -> Iterator[Finding]:
     verdict = _verdict((("auc", told.auc),), whole.p, limits)
     if verdict is not Verdict.NONE:
-        by = f", most by {' and '.join(map(repr, told.by))}" if told.by else ""
+        by = f", most by {listed([*map(repr, told.by)])}" if told.by else ""
         yield Finding(
             verdict,
             TOGETHER,

@@ -3,7 +3,7 @@
 import base64
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +21,7 @@ MIN_ROWS_PER_NAME = 5
 MAX_KNOWN = 20_000
 """Different labels up to which it is known whether a label is new."""
 
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,12 @@ class Labels:
         new = counted[~np.isin(_checksums(counted.index), sums)]
         return Recount(counts, int(new.sum()), tuple(str(name) for name in new.index))
 
+    def weighted(self, weights: Mapping[str, float]) -> "Labels":
+        """Count as if named labels had come so much more often, among as many in all."""
+        raw = np.array([c * weights[n] for n, c in zip(self.names, self.counts, strict=True)])
+        scale = (self.n - self.rest) / raw.sum() if raw.sum() else 1.0
+        return replace(self, counts=tuple(int(each) for each in np.rint(raw * scale)))
+
     @property
     def n(self) -> int:
         """Labels that were counted."""
@@ -201,7 +207,7 @@ def hours(times: pd.Series) -> pd.Series:
 
 def weekdays(times: pd.Series) -> pd.Series:
     """Give the days of the week of known times, as labels."""
-    days = np.array(_WEEKDAYS, dtype=object)[times.dropna().dt.weekday.to_numpy()]
+    days = np.array(WEEKDAYS, dtype=object)[times.dropna().dt.day_of_week.to_numpy()]
     return pd.Series(days, dtype="str")
 
 
@@ -209,6 +215,22 @@ def days(times: pd.Series) -> float:
     """Give the time from the first to the last, in days; 0 for none."""
     known = times.dropna()
     return float((known.max() - known.min()) / pd.Timedelta(days=1)) if len(known) else 0.0
+
+
+def calendar(times: pd.Series) -> tuple[int, ...]:
+    """Count the Mondays, Tuesdays, … from the first day to the last.
+
+    Examples
+    --------
+    >>> calendar(pd.Series(pd.to_datetime(["2026-03-02", "2026-03-10"])))
+    (2, 2, 1, 1, 1, 1, 1)
+    """
+    known = times.dropna()
+    if not len(known):
+        return (0,) * len(WEEKDAYS)
+    span = int((known.max().normalize() - known.min().normalize()) / pd.Timedelta(days=1)) + 1
+    first = known.min().day_of_week
+    return tuple((span + 6 - (day - first) % 7) // 7 for day in range(7))
 
 
 def shown(value: float, kind: Kind) -> str:

@@ -35,10 +35,9 @@ MIN_EXPECTED = 10
 
 # New times that lie after all of training, to this share, are later and not elsewhere.
 LATER = 0.9
-# Days that both sides need before hours and days of the week can be held against each other: a
-# month has some weekdays five times.
+# Days that both sides need before hours, and days of the week, can be held against each other.
 HOUR_DAYS = 7
-WEEKDAY_DAYS = 28
+WEEKDAY_DAYS = 14
 
 # Bars of a picture.
 BARS = 20
@@ -285,7 +284,18 @@ def _comparable(before: Parts, values: pd.Series) -> Iterator[tuple[Aspect, Labe
         if len(before.hours.names) > 1 or now.nunique() > 1:  # dates have no hour
             yield Aspect.HOUR, before.hours, now
     if span >= WEEKDAY_DAYS:
-        yield Aspect.WEEKDAY, before.weekdays, distributions.weekdays(values)
+        # A month has some days of the week five times, and others four times.
+        weights = {
+            day: now / max(1, then)
+            for day, now, then in zip(
+                distributions.WEEKDAYS,
+                distributions.calendar(values),
+                before.calendar,
+                strict=True,
+            )
+        }
+        kept = before.weekdays.weighted(weights)
+        yield Aspect.WEEKDAY, kept, distributions.weekdays(values)
 
 
 def _later(before: Quantities, values: pd.Series) -> str:

@@ -51,6 +51,8 @@ class Parts:
     """Days of the week."""
     days: float
     """From the first time to the last, in days."""
+    calendar: tuple[int, ...]
+    """How many Mondays, Tuesdays, … there are from the first day to the last."""
 
     @classmethod
     def of(cls, times: pd.Series) -> Self:
@@ -59,6 +61,7 @@ class Parts:
             Labels.of(distributions.hours(times)),
             Labels.of(distributions.weekdays(times)),
             distributions.days(times),
+            distributions.calendar(times),
         )
 
 
@@ -101,7 +104,12 @@ class ColumnReference:
         """Build it from what ``dataclasses.asdict`` gave."""
         parts = value["parts"]
         if parts is not None:
-            parts = Parts(_labels(parts["hours"]), _labels(parts["weekdays"]), float(parts["days"]))
+            parts = Parts(
+                _labels(parts["hours"]),
+                _labels(parts["weekdays"]),
+                float(parts["days"]),
+                tuple(parts["calendar"]),
+            )
         values = value["values"]
         return cls(
             **{

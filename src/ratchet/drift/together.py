@@ -65,7 +65,7 @@ def tell(
     Parameters
     ----------
     columns : sequence of ColumnReference
-        The columns. What follows time is left out, but for the parts of it that are compared.
+        The columns. What follows time is left out, but for the hour of the day.
     sample : pd.DataFrame of shape (n_sample, n_columns)
         Rows of training, as ``Reference.sample`` has them.
     rows : pd.DataFrame of shape (n_rows, n_columns)
@@ -127,10 +127,9 @@ def _matrix(
         values = both[column.name]
         parts = movement.parts_compared(column, rows[column.name])
         if parts is not None:
+            # Not the day of the week, of which a month has more Fridays than another one.
             if Aspect.HOUR in parts:
                 add(column.name, values.dt.hour.to_numpy("float64"))
-            if Aspect.WEEKDAY in parts:
-                add(column.name, values.dt.weekday.to_numpy("float64"))
         elif column.kind is Kind.CATEGORY:
             add(column.name, _codes(values), is_label=True)
         elif column.kind is Kind.DATETIME:

@@ -175,8 +175,6 @@ def run(
         f"{report.n_rows:,}",
         seconds,
     )
-    for reason in report.reasons:
-        logger.info("monitor: %s", reason)
     return report
 
 

@@ -207,10 +207,11 @@ def of_promote(project: Project, decision: "Decision") -> Tag:
 def of_monitor(project: Project, report: DriftReport) -> Tag:
     """Say whether new rows have moved, and what has."""
     found = {Verdict.NONE: "No drift", Verdict.WATCH: "Watch", Verdict.DRIFT: "Drift"}
+    version = _code(f"{report.model}/{report.version}")
     return _tag(
         f"**{found[report.verdict]}**: {counted(report.n_rows, 'row')} of {_code(report.source)}"
-        f" were held against the {report.n_reference:,} that {_code(f'{report.model}/{report.version}')}"
-        f" learned from, by {counted(report.n_tests, 'test')}.",
+        f" were held against the {report.n_reference:,} that {version} learned from, by"
+        f" {counted(report.n_tests, 'test')}.",
         "\n".join(f"- {escaped(reason)}" for reason in report.reasons),
         "Among the artifacts, `drift.html` draws the columns that moved most, and `drift.json` has"
         " every number. Metrics such as `drift/psi/…` compare a column over runs."
