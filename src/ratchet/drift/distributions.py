@@ -237,7 +237,7 @@ def shown(value: float, kind: Kind) -> str:
     """Write a value that was measured, as the column has it."""
     if kind is Kind.DATETIME:
         return wording.value(pd.Timestamp(value, unit="s"), kind)
-    return wording.number(value)
+    return wording.number(float(f"{value:.4g}"))
 
 
 def _counts(values: np.ndarray, cuts: np.ndarray) -> np.ndarray:

@@ -273,7 +273,7 @@ def _by_parts(moved: Moved, before: Parts, values: pd.Series, why: str) -> Moved
     histogram = None
     if compared:
         _, kept, now = compared[0]
-        histogram = _bars_of_labels(kept, kept.again(now).counts)
+        histogram = _bars_in_order(kept, kept.again(now).counts)
     return replace(moved, signs=tuple(signs), note=note, histogram=histogram)
 
 
@@ -436,6 +436,18 @@ def _bars_of_labels(before: Labels, counts: np.ndarray) -> Histogram:
         old.append(others[0])
         new.append(others[1])
     return Histogram((), tuple(names), _rounded(np.array(old)), _rounded(np.array(new)))
+
+
+def _bars_in_order(before: Labels, counts: np.ndarray) -> Histogram:
+    """Take all labels as they follow each other: hours, or days of the week."""
+    days = distributions.WEEKDAYS
+    names = list(days) if set(before.names) <= set(days) else [f"{hour:02}" for hour in range(24)]
+    sides = []
+    for side in (np.array(before.counts), counts[:-1]):
+        known = dict(zip(before.names, side / max(1, side.sum()), strict=True))
+        sides.append(np.array([known.get(name, 0.0) for name in names]))
+    shown = tuple(name[:3] for name in names)
+    return Histogram((), shown, _rounded(sides[0]), _rounded(sides[1]))
 
 
 def _rounded(shares: np.ndarray) -> tuple[float, ...]:

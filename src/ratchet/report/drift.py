@@ -157,12 +157,12 @@ def _number(value: float | None) -> str:
 
     Examples
     --------
-    >>> _number(0.12345), _number(0.00001), _number(None)
+    >>> _number(0.12345), _number(0.0), _number(None)
     ('0.123', '< 0.001', '—')
     """
     if value is None:
         return NOTHING
-    return "< 0.001" if 0 < value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _together(report: DriftReport) -> Iterator[Block]:
@@ -267,10 +267,12 @@ def _name_bars(on: "Axes", histogram: Histogram, kind: Kind) -> None:
             fontsize=8.5,
         )
         return
-    many = n > 5 or max(map(len, histogram.labels), default=0) > 9
+    many = n > 5 and max(map(len, histogram.labels)) > 2
+    # Hours are many, and anybody knows those between.
+    shown = range(0, n, 3 if n > 20 else 1)
     on.set_xticks(
-        range(n),
-        [short(each, 12) for each in histogram.labels],
+        shown,
+        [short(histogram.labels[place], 12) for place in shown],
         fontsize=8.5,
         rotation=35 if many else 0,
         ha="right" if many else "center",
@@ -300,6 +302,6 @@ def _told(column: ColumnDrift, before: str) -> str:
     else:
         where = f"{cut(histogram.labels[place])!r}"
     return (
-        f"{cut(column.name)}: {where} {share(histogram.new[place])} of the new rows,"
-        f" {before} {share(histogram.reference[place])}."
+        f"Largest change of {cut(column.name)}: {where}, with {share(histogram.new[place])} of the"
+        f" new rows and {share(histogram.reference[place])} {before}."
     )
