@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from ratchet import drift, evaluation, metrics, settings, table, taxi  # noqa: E402
 from ratchet.bench import usable_cores  # noqa: E402
-from ratchet.drift import ColumnReference, DriftReport, Reference, Tested, Verdict  # noqa: E402
+from ratchet.drift import ColumnReference, DriftReport, Expected, Reference, Verdict  # noqa: E402
 from ratchet.features import Preparation, preparation  # noqa: E402
 from ratchet.metrics import Predictions  # noqa: E402
 from ratchet.schema import Kind, Schema  # noqa: E402
@@ -107,7 +107,7 @@ def compared(
     said = ask(test)
     column, kind = drift.answers(said, schema)
     score = evaluation.evaluate(y, said, (metric,), resamples=1000, seed=seed).scores[0]
-    tested = Tested(
+    tested = Expected(
         answers=ColumnReference.of(column, kind),
         metric=metric.name,
         score=score.value,

@@ -16,8 +16,8 @@ from ratchet.drift.reference import FILE as REFERENCE_FILE
 from ratchet.drift.reference import (
     SAMPLE_FILE,
     ColumnReference,
+    Expected,
     Reference,
-    Tested,
     answers,
     growing,
 )
@@ -29,11 +29,11 @@ __all__ = [
     "ColumnDrift",
     "ColumnReference",
     "DriftReport",
+    "Expected",
     "Finding",
     "Histogram",
     "LiveScore",
     "Reference",
-    "Tested",
     "Together",
     "Verdict",
     "answers",

@@ -17,7 +17,7 @@ import numpy as np
 
 from ratchet import evaluation
 from ratchet.drift.base import LiveScore
-from ratchet.drift.reference import Tested
+from ratchet.drift.reference import Expected
 from ratchet.metrics import Metric, Predictions
 
 
@@ -25,7 +25,7 @@ def score(
     metric: Metric,
     y: np.ndarray,
     said: Predictions,
-    tested: Tested,
+    tested: Expected,
     *,
     least_loss: float,
     resamples: int,
@@ -42,7 +42,7 @@ def score(
         Labels as codes, or quantities.
     said : Predictions
         Of the same rows.
-    tested : Tested
+    tested : Expected
         The same score on the test rows; its confidence is that of all intervals.
     least_loss : float
         Share of the gain over the baseline that must be lost for a worse score to matter.
@@ -70,7 +70,7 @@ def score(
 def compare(
     metric: Metric,
     live: tuple[float, float, float],
-    tested: Tested,
+    tested: Expected,
     *,
     least_loss: float,
     n_rows: int,
@@ -102,7 +102,7 @@ def compare(
     )
 
 
-def _interval(tested: Tested) -> tuple[float, float, float]:
+def _interval(tested: Expected) -> tuple[float, float, float]:
     low, high = (float("nan") if each is None else each for each in (tested.low, tested.high))
     return tested.score, low, high
 

@@ -204,12 +204,14 @@ def _labelled(moved: Moved, before: Labels, values: pd.Series) -> Moved:
     reference = moved.reference
     now = before.again(distributions.labels(values, reference.kind))
     signs = [*moved.signs]
-    compared = _compare_labels(before, now.counts)
+    known = now.counts.copy()
+    known[-1] -= now.new or 0  # new labels have a sign of their own
+    compared = _compare_labels(before, known) if known.any() else None
     if compared is not None:
         index, apart, p, test = compared
         told = (
             f"{_title(reference)} moved: distance {apart:.2f} (share of rows with another label),"
-            f" PSI {index:.2f}; {_most_moved(before, now.counts)}."
+            f" PSI {index:.2f}; {_most_moved(before, known)}."
         )
         sizes = (("psi", index), ("distance", apart))
         signs.append(Sign(Aspect.VALUES, p, sizes, told, test))

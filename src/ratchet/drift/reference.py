@@ -28,10 +28,10 @@ MAX_CELLS = 120_000
 
 # A column follows time if its ranks agree so well with those of the time that rows are split by,
 FOLLOWS = 0.9
-# or where there is none, with the order of the rows: so many of its steps go up.
+# or where there is none, with the order of the rows. Of numbers so many steps must go up then,
 ORDERED = 0.99
-# Numbers in order must have values of their own, as ids have: whoever sorts a table by age
-# has not made age a clock.
+# and so many rows have a value of their own, as ids have: whoever sorts a table by age has not
+# made age a clock.
 OWN_VALUES = 0.95
 # Rows that tell it; of more, every n-th is looked at.
 LOOKED_AT = 20_000
@@ -198,7 +198,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Expected:
     """What a model answered on the test rows, and how good that was."""
 
     answers: ColumnReference
@@ -326,9 +326,10 @@ def _follows(values: pd.Series, kind: Kind, ticks: np.ndarray | None) -> bool:
         return False
     if ticks is not None:
         return abs(float(stats.spearmanr(plain, ticks[known]).statistic)) >= FOLLOWS
-    steps = np.diff(plain)
-    ordered = (steps >= 0).mean() >= ORDERED
-    return bool(ordered and (kind is Kind.DATETIME or distinct >= OWN_VALUES * len(plain)))
+    if kind is Kind.DATETIME:
+        return float(stats.spearmanr(plain, np.arange(len(plain))).statistic) >= FOLLOWS
+    ordered = (np.diff(plain) > 0).mean() >= ORDERED
+    return bool(ordered and distinct >= OWN_VALUES * len(plain))
 
 
 def _labels(value: Mapping[str, Any]) -> Labels:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ratchet import clusters as clustering
 from ratchet import drift, evaluation, files, metrics, model, runfile, tracking
-from ratchet.drift import Tested
+from ratchet.drift import Expected
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
 from ratchet.project import Project
@@ -206,12 +206,12 @@ def judge(
 
 def _tested(
     schema: Schema, leader: Leader, predicted: Predictions, leads: Evaluation, base: Evaluation
-) -> Tested:
+) -> Expected:
     """Keep the leader's answers and its score, for whoever watches what it answers later."""
     column, kind = drift.answers(predicted, schema)
     main = leads.score(leader.metric)
     low, high = (each if isfinite(each) else None for each in (main.low, main.high))
-    return Tested(
+    return Expected(
         answers=drift.ColumnReference.of(column, kind),
         metric=leader.metric,
         score=main.value,

@@ -27,10 +27,10 @@ from ratchet import (
 from ratchet.drift import (
     ColumnDrift,
     DriftReport,
+    Expected,
     Finding,
     LiveScore,
     Reference,
-    Tested,
     Verdict,
 )
 from ratchet.errors import DataError, StoreError
@@ -183,7 +183,7 @@ class _Kept:
     """What the runs of a version have kept of its training."""
 
     reference: Reference
-    tested: Tested | None
+    tested: Expected | None
 
     @classmethod
     def of(cls, version: Served) -> "_Kept":
@@ -205,7 +205,7 @@ class _Kept:
             evaluation = tags.get(reports.EVALUATE_TAG)
             if evaluation is not None:
                 path = recorded.download(evaluation, drift.REFERENCE_FILE, folder)
-                tested = None if path is None else Tested.load(path)
+                tested = None if path is None else Expected.load(path)
         return cls(reference, tested)
 
 
@@ -264,7 +264,7 @@ class _Answers:
 
     @classmethod
     def of(
-        cls, project: Project, version: Served, tested: Tested | None, new: _NewRows
+        cls, project: Project, version: Served, tested: Expected | None, new: _NewRows
     ) -> "_Answers":
         if tested is None:
             return cls(
@@ -347,7 +347,7 @@ def _repeated(raw: Table, places: np.ndarray, version: Served) -> list[str]:
 def _scored(
     project: Project,
     version: Served,
-    tested: Tested,
+    tested: Expected,
     new: _NewRows,
     said: Predictions,
     y: pd.Series,
