@@ -19,10 +19,10 @@ from ratchet.steps.train import PREPARE_TAG, Leader
 
 
 def new_rows(seed: int = 5, rows: int = 300) -> pd.DataFrame:
-    """Rows as those of training, but later."""
+    """Rows as those of training."""
     table = tiny_table(rows, seed)
     table.loc[table.index % 10 == 3, "town"] = None
-    return table.assign(sold=table["sold"] + pd.Timedelta(days=190))
+    return table
 
 
 def written(folder: Path, table: pd.DataFrame, name: str = "new") -> Path:
@@ -271,7 +271,9 @@ def test_clusters_are_watched_by_their_shares(tiny, store, tmp_path):
 def test_rows_by_time_are_scored_by_blocks_and_later_is_no_drift(tiny, store, tmp_path):
     project = Project.open(tiny(split={"method": "time", "column": "sold", "test": 0.2}))
     assert pipeline.run(project).promoted
-    report = monitor.run(project, written(tmp_path, new_rows()))
+    table = tiny_table(300, 5)
+    table["sold"] += pd.Timedelta(days=190)
+    report = monitor.run(project, written(tmp_path, table))
     assert report.verdict is Verdict.NONE, report.reasons
     (sold,) = (each for each in report.columns if each.name == "sold")
     assert "follows time" in sold.note

@@ -367,7 +367,7 @@ def _scored(
                 f"{int(strange.sum()):,} rows have a label that is none of the classes, and are"
                 " not scored."
             )
-        known &= ~strange
+        known = known & ~strange
     if not known.any():
         return None, tuple(findings), [*told, "No live score: no row has a label."]
     if not known.all():
