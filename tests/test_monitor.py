@@ -166,7 +166,7 @@ def test_data_checks_count_and_say_which_row(watched, tmp_path):
         ("watch", "data checks"),
     ]
     assert report.reasons[0].startswith("A data check is broken: 'rooms' must be at most 3, and ")
-    assert "in row 2 of new.parquet" in report.reasons[0] or "of new.parquet" in report.reasons[0]
+    assert ": 5 in row 2, 5 in row 4" in report.reasons[0]
 
 
 def test_a_version_without_a_reference_is_told_and_nothing_is_made(
@@ -237,6 +237,7 @@ def test_two_classes_and_names_of_any_kind_go_through(tiny, store, tmp_path):
     assert report.predictions.kind == "number"
     assert report.live.n_rows == 270
     assert report.reasons == (
+        "'..' is missing in 10.0 % of the rows, where 0 % were expected.",
         "10.0 % of the labels are none of the classes that tiny/1 knows: 'perhaps'.",
     )
     assert report.verdict is Verdict.DRIFT
