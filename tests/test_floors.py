@@ -32,6 +32,7 @@ FLOORS = (
         "cost",
         "curves",
         "dependence",
+        "drift",
         "explanation",
         "importance",
         "rivals",

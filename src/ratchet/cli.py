@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ratchet.commands.outcome import Outcome
     from ratchet.commands.reproduce import Reproduction
     from ratchet.commands.status import Status, Tried
+    from ratchet.drift import DriftReport, LiveScore
     from ratchet.progress import SearchProgress
     from ratchet.project import Project
     from ratchet.steps.promote import Decision
@@ -65,6 +66,8 @@ JsonOption = Annotated[
 ]
 DEFAULT_PARAMS = Path("params.yaml")
 SAMPLE_MONTHS = ["2023-01", "2023-02"]
+MOST_COLUMNS = 20
+"""Columns that monitor prints; drift.json has all of them."""
 
 
 @app.command()
@@ -170,6 +173,54 @@ def promote(
         )
     _tell(project, "promote", decision, quiet=quiet, json=json, table=dry_run)
     if strict and not decision.promoted:
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
+def monitor(
+    data: Annotated[
+        Path, typer.Option("--data", help="New rows: a parquet or CSV file, or a folder of them.")
+    ],
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    labels: Annotated[
+        bool | None,
+        typer.Option(
+            "--labels/--no-labels",
+            help="Whether the rows have labels to score the model by; found out if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+            metavar="REFERENCE",
+        ),
+    ] = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Hold new rows against those that the champion learned from; exit with 1 at drift."""
+    project = _project(params, set_)
+    with _watched(project, "monitor", quiet=quiet, json=json) as progress:
+        from ratchet.steps import monitor as step
+
+        found = step.run(
+            project,
+            data,
+            labels=labels,
+            # `mlflow run` hands an empty one over when there is none.
+            reference=version or None,
+            on_phase=progress.on_phase,
+        )
+    if json:
+        typer.echo(_json(found.plain()))
+    elif quiet:
+        typer.echo(_drift_in_a_line(found))
+    else:
+        _show_drift(project, found)
+    if found.verdict == "drift":
         raise typer.Exit(Exit.NO)
 
 
@@ -698,6 +749,63 @@ def _show_gates(decision: "Decision") -> None:
 
     rows = [(gate.name, "yes" if gate.passed else "no", gate.reason) for gate in decision.gates]
     terminal.show_table(_console(), ("gate", "passed", "because"), rows)
+
+
+def _drift_in_a_line(found: "DriftReport") -> str:
+    """Say the verdict, and its first reason if it has any."""
+    more = len(found.reasons) - 1
+    because = f": {found.reasons[0]}" if found.reasons else ""
+    return (
+        f"{found.verdict} of {found.model}/{found.version} on {found.n_rows:,} rows{because}"
+        f"{f' And {more} more.' if more > 0 else ''}"
+    )
+
+
+def _show_drift(project: "Project", found: "DriftReport") -> None:
+    """Print the columns that moved most, and the verdict with its reasons."""
+    from ratchet import terminal
+    from ratchet.drift.movement import share
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.3f}"
+
+    console = _console()
+    console.print()
+    rows = [
+        (
+            each.name,
+            str(each.verdict),
+            number(each.psi),
+            number(each.distance),
+            number(each.p),
+            share(each.missing),
+            share(each.missing_before),
+            "" if each.new_labels is None else share(each.new_labels),
+        )
+        for each in found.columns[:MOST_COLUMNS]
+    ]
+    headings = ("column", "verdict", "PSI", "distance", "p", "missing", "before", "unseen")
+    terminal.show_table(console, headings, rows, right=6)
+    if len(found.columns) > MOST_COLUMNS:
+        console.print(f"and {len(found.columns) - MOST_COLUMNS} more, which moved less")
+    console.print()
+    facts = [("verdict", f"{found.verdict}, {found.n_rows:,} rows against {found.n_reference:,}")]
+    facts += [("because" if not place else "", each) for place, each in enumerate(found.reasons)]
+    if found.live is not None and not found.live.worse:
+        facts.append(("score", _live_in_a_line(found.live)))
+    facts += [("note" if not place else "", each) for place, each in enumerate(found.notes)]
+    facts.append(("page", os.path.relpath(project.monitored / "drift.html")))
+    terminal.show_facts(console, facts, 8)
+
+
+def _live_in_a_line(live: "LiveScore") -> str:
+    from ratchet.gates import decimals, shown
+
+    places = decimals([live.score, live.test_score])
+    return (
+        f"{live.metric} {shown(live.score, places)} on {live.n_rows:,} new rows,"
+        f" {shown(live.test_score, places)} on the test rows: not surely worse"
+    )
 
 
 def _show_history(found: "History") -> None:

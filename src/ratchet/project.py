@@ -90,6 +90,11 @@ class Project:
         """Folder that promote writes."""
         return self.build / "promote"
 
+    @property
+    def monitored(self) -> Path:
+        """Folder that monitor writes."""
+        return self.build / "monitor"
+
 
 def tracking_uri(project: Project) -> str:
     """Where the runs go: params.yaml, else the environment, else ``mlflow.db``.

@@ -522,6 +522,63 @@ class Promote(Section):
         return self
 
 
+class Watch(Section):
+    """What is worth a look: sizes of a movement from which the verdict is `watch`."""
+
+    psi: PositiveFloat = 0.1
+    """Population stability index of a column, or of the predictions."""
+    distance: Share = 0.1
+    """Share of the rows that lie elsewhere: the Kolmogorov-Smirnov distance, or that of labels."""
+    missing: Share = 0.02
+    """Difference of the shares of missing values."""
+    new_labels: Share = 0.01
+    """Share of rows with a label that training did not have, beyond what was expected."""
+    auc: Annotated[float, Field(gt=0.5, lt=1)] = 0.6
+    """How well a classifier tells new rows from those of training by all columns; chance is 0.5."""
+    loss: Annotated[float, Field(ge=0)] = 0.05
+    """Share of the gain over the baseline that the live score has surely lost."""
+
+
+class Drift(Section):
+    """What is drift: sizes from which the verdict is `drift`, and the exit code 1."""
+
+    psi: PositiveFloat = 0.2
+    """As in `monitor.watch`, and so are the others."""
+    distance: Share = 0.2
+    """As in `monitor.watch`."""
+    missing: Share = 0.05
+    """As in `monitor.watch`."""
+    new_labels: Share = 0.03
+    """As in `monitor.watch`."""
+    auc: Annotated[float, Field(gt=0.5, lt=1)] = 0.7
+    """As in `monitor.watch`."""
+    loss: Annotated[float, Field(ge=0)] = 0.1
+    """As in `monitor.watch`."""
+
+
+class Monitor(Section):
+    """When new rows count as other than those that the champion learned from."""
+
+    sample_rows: Annotated[int, Field(ge=0, le=20_000)] = 5000
+    """Rows of training that prepare keeps for the classifier of `auc`; 0 keeps none."""
+    significance: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """Chance that rows without drift count as moved, over the tests of all columns together."""
+    watch: Watch = Watch()
+    """What is worth a look."""
+    drift: Drift = Drift()
+    """What is drift."""
+
+    @model_validator(mode="after")
+    def _drift_is_more(self) -> "Monitor":
+        for name in Watch.model_fields:
+            least, most = getattr(self.watch, name), getattr(self.drift, name)
+            if most < least:
+                raise ValueError(
+                    f"drift.{name} must be at least that of watch, {least:g}, got {most:g}"
+                )
+        return self
+
+
 class Registry(Section):
     """Where the champion stands."""
 
@@ -572,6 +629,8 @@ class Settings(Section):
     """How the leader is judged on the test rows."""
     promote: Promote = Promote()
     """What a leader must show to become the champion."""
+    monitor: Monitor = Monitor()
+    """When new rows count as other than those that the champion learned from."""
     registry: Registry = Registry()
     """Where the champion stands."""
     tracking: Tracking = Tracking()

@@ -1,1 +1,1 @@
-"""The steps of the pipeline, one module each: prepare, train, evaluate, promote."""
+"""The steps of the pipeline, one module each: prepare, train, evaluate, promote, monitor."""

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
+from math import isfinite
 
 import numpy as np
 import pandas as pd
 
 from ratchet import clusters as clustering
-from ratchet import evaluation, files, metrics, model, runfile, tracking
+from ratchet import drift, evaluation, files, metrics, model, runfile, tracking
+from ratchet.drift import Expected
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
 from ratchet.project import Project
@@ -20,7 +22,7 @@ from ratchet.steps import diagnosis, notes, origin, prepare, reports, restore
 from ratchet.steps.diagnosis import Subject
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
-from ratchet.tracking import Score, Tag
+from ratchet.tracking import File, Score, Tag
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
                 reports.evaluated(project, leader, found, report, evaluation=run_id)
             plots.write(report / plots.FOLDER, schema.problem, drawn, performance)
             files.write_json(folder / "metrics.json", numbers)
+            _tested(schema, leader, predicted, leads, base).save(folder / drift.REFERENCE_FILE)
         on_phase("log")
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
@@ -115,6 +118,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
                 Score("evaluate/seconds", seconds),
                 Tag(tracking.TEST_TAG, digest),
                 Tag(tracking.LEADER_TAG, leader.run_id),
+                File(project.evaluated / drift.REFERENCE_FILE),
                 notes.of_evaluate(project, leader, leads, base, uses),
             ],
         )
@@ -197,6 +201,25 @@ def judge(
         confidence=project.settings.evaluate.confidence,
         seed=project.settings.seed,
         clusters=prepare.clusters_of(rows),
+    )
+
+
+def _tested(
+    schema: Schema, leader: Leader, predicted: Predictions, leads: Evaluation, base: Evaluation
+) -> Expected:
+    """Keep the leader's answers and its score, for whoever watches what it answers later."""
+    column, kind = drift.answers(predicted, schema)
+    main = leads.score(leader.metric)
+    low, high = (each if isfinite(each) else None for each in (main.low, main.high))
+    return Expected(
+        answers=drift.ColumnReference.of(column, kind),
+        metric=leader.metric,
+        score=main.value,
+        low=low,
+        high=high,
+        baseline=base.score(leader.metric).value,
+        confidence=leads.confidence,
+        n_rows=leads.n_rows,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ratchet import lineage, tracking
+from ratchet.drift import DriftReport, Verdict
 from ratchet.evaluation import Evaluation
 from ratchet.gates import decimals, shown
 from ratchet.project import Project
@@ -200,6 +201,21 @@ def of_promote(project: Project, decision: "Decision") -> Tag:
             numbers=False,
         ),
         history + undo,
+    )
+
+
+def of_monitor(project: Project, report: DriftReport) -> Tag:
+    """Say whether new rows have moved, and what has."""
+    found = {Verdict.NONE: "No drift", Verdict.WATCH: "Watch", Verdict.DRIFT: "Drift"}
+    version = _code(f"{report.model}/{report.version}")
+    return _tag(
+        f"**{found[report.verdict]}**: {counted(report.n_rows, 'row')} of {_code(report.source)}"
+        f" were held against the {report.n_reference:,} that {version} learned from, by"
+        f" {counted(report.n_tests, 'test')}.",
+        "\n".join(f"- {escaped(reason)}" for reason in report.reasons),
+        "Among the artifacts, `drift.html` draws the columns that moved most, and `drift.json` has"
+        " every number. Metrics such as `drift/psi/…` compare a column over runs."
+        f" What a new training would give: {_command(project, 'run')}.",
     )
 
 

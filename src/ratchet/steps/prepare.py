@@ -9,8 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ratchet import datachecks, files, leakage, lineage, profile, runfile, splits, table, tracking
+from ratchet import (
+    datachecks,
+    drift,
+    files,
+    leakage,
+    lineage,
+    profile,
+    runfile,
+    splits,
+    table,
+    tracking,
+)
 from ratchet.datachecks import Rules
+from ratchet.drift import Reference
 from ratchet.errors import DataError
 from ratchet.evaluation import time_blocks
 from ratchet.lineage import DataState
@@ -116,6 +128,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
                 checked.save(folder / CHECKED, rules)
             on_phase("profile")
             profile.write(folder / "profile.html", frames["train"], project.settings.name)
+            _reference(project, prepared, dealt, schema).save(folder)
         on_phase("log")
         rows = {name: len(frame) for name, frame in frames.items()}
         seconds = time.monotonic() - started
@@ -132,6 +145,8 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
                 tracking.File(project.prepared / "schema.json"),
                 tracking.File(project.prepared / "leakage.json"),
                 tracking.File(project.prepared / "profile.html"),
+                tracking.File(project.prepared / drift.REFERENCE_FILE),
+                tracking.File(project.prepared / drift.SAMPLE_FILE),
                 written.of_prepare(project, schema, rows, prepared.n_read, notes),
                 *(_checks_items(project, checked) if checked else []),
             ],
@@ -275,12 +290,45 @@ def _deal(project: Project, raw: Table) -> tuple[Prepared, np.ndarray, splits.Sp
     return prepared, hashes[prepared.kept], dealt
 
 
+def _reference(
+    project: Project, prepared: Prepared, dealt: splits.Splits, schema: Schema
+) -> Reference:
+    """Describe the rows that the leader will be fitted on, for whoever watches new ones."""
+    choices = project.settings
+    rows = np.sort(np.concatenate([dealt.train, dealt.valid]))
+    frame = prepared.frame.iloc[rows].reset_index(drop=True)
+    clock = None
+    if choices.split.method is SplitMethod.TIME:
+        clock = prepared.extra[choices.split.column].iloc[rows].reset_index(drop=True)
+    return Reference.of(
+        frame,
+        schema,
+        growing=drift.growing(frame, schema.columns, clock),
+        sample_rows=choices.monitor.sample_rows,
+        seed=choices.seed,
+    )
+
+
 def _clusters(project: Project, prepared: Prepared, rows: np.ndarray) -> np.ndarray | None:
-    method, column = project.settings.split.method, project.settings.split.column
+    column = project.settings.split.column
     if column is None:
         return None
-    by = prepared.extra[column].iloc[rows].reset_index(drop=True)
-    return time_blocks(by) if method is SplitMethod.TIME else pd.factorize(by)[0]
+    return together(project, prepared.extra[column].iloc[rows].reset_index(drop=True))
+
+
+def together(project: Project, by: pd.Series) -> np.ndarray:
+    """Give the codes of rows that stand or fall together, from the values of ``split.column``.
+
+    Parameters
+    ----------
+    project : Project
+        Whose rows are dealt by time or by groups.
+    by : pd.Series of shape (n_rows,)
+        Times or groups.
+    """
+    if project.settings.split.method is SplitMethod.TIME:
+        return time_blocks(by)
+    return pd.factorize(by)[0]
 
 
 def _inputs(
