@@ -51,7 +51,7 @@ FLOORS = (
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "tracking"},
+    "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "serving", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},
@@ -60,6 +60,7 @@ ONLY_IN = {
     "shap": {"explanation"},
     "matplotlib": {"drawing", "figures", "report"},
     "typer": {"cli"},
+    "uvicorn": {"serving"},
     "pandera": {"datachecks"},
 }
 
