@@ -121,15 +121,14 @@ class Answering:
         MlflowException
             If the rows or the params are not what the model takes, or it fails.
         """
-        method = self._method(params)
+        method, schema = self._method(params), self.served.schema
         try:
-            accepted = rows.accept(_named(data, self.served.schema.names), self.served.schema)
+            accepted = rows.accept(_named(data, schema.names), schema)
+            if accepted.empty:
+                return []
+            said = self._asked[method](accepted)
         except DataError as error:
             raise _Refused(str(error)) from error
-        if accepted.empty:
-            return []
-        try:
-            said = self._asked[method](accepted)
         except Exception as error:  # a model may fail in any way, and the server goes on
             logger.exception("serve: %s failed", self.served.label)
             told = f"{self.served.label} failed: {type(error).__name__}: {error}"
@@ -169,8 +168,8 @@ def _named(data: Any, names: list[str]) -> pd.DataFrame:
         if isinstance(data, list):
             return pd.DataFrame([{name: _cell(each[name]) for name in each} for each in data])
     except (ValueError, TypeError) as error:
-        raise _Refused(f"The rows make no table: {error}.") from error
-    raise _Refused(
+        raise DataError(f"The rows make no table: {error}.") from error
+    raise DataError(
         "The rows don't say which value belongs to which column. Send dataframe_records,"
         " dataframe_split with columns, or instances or inputs with names."
     )
@@ -178,7 +177,9 @@ def _named(data: Any, names: list[str]) -> pd.DataFrame:
 
 def _column(values: Any) -> Any:
     values = np.atleast_1d(values)
-    return values if values.ndim == 1 else list(values.tolist())
+    # MLflow puts every value into an array of its own, and numpy leaves those that are None there.
+    plain = values.ndim == 1 and values.dtype != object
+    return values if plain else [_cell(each) for each in values]
 
 
 def _cell(value: Any) -> Any:

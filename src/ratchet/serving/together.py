@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ class Together:
     def __init__(self, ask: Callable[[pd.DataFrame], Any]) -> None:
         self._ask = ask
         self._waiting: deque[_Question] = deque()
-        self._asking = Lock()
+        self._busy = False
+        self._door = Lock()
 
     def __call__(self, frame: pd.DataFrame) -> Any:
         """Ask about rows of the model's own columns and types.
@@ -44,27 +45,41 @@ class Together:
         if len(frame) > _FEW:
             return self._ask(frame)
         mine = _Question(frame)
-        self._waiting.append(mine)
-        with self._asking:
-            while not mine.answered:  # whoever asked before may have taken it along
+        with self._door:
+            self._waiting.append(mine)
+            waits, self._busy = self._busy, True
+        if waits:
+            mine.turn.wait()
+        if not mine.answered:  # nobody took it along: now it is this one's turn to ask
+            try:
                 self._answer(self._next())
+            finally:
+                self._hand_over()
         if mine.error is not None:
             raise mine.error
         return mine.answer
 
     def _next(self) -> "list[_Question]":
-        taken, rows = [self._waiting.popleft()], 0
-        while self._waiting and rows < _MOST:
-            taken.append(self._waiting.popleft())
-            rows += len(taken[-1].frame)
+        with self._door:
+            taken = [self._waiting.popleft()]
+            rows = len(taken[0].frame)
+            while self._waiting and (rows := rows + len(self._waiting[0].frame)) <= _MOST:
+                taken.append(self._waiting.popleft())
         return taken
+
+    def _hand_over(self) -> None:
+        with self._door:
+            if self._waiting:
+                self._waiting[0].turn.set()
+            else:
+                self._busy = False
 
     def _answer(self, questions: "list[_Question]") -> None:
         if len(questions) > 1:
-            frame = pd.concat([each.frame for each in questions], ignore_index=True)
             try:
+                frame = pd.concat([each.frame for each in questions], ignore_index=True)
                 said = self._ask(frame)
-            except Exception:  # which one it was, each finds out by itself
+            except Exception:  # whose rows it was, each finds out by itself
                 said = None
             if isinstance(said, np.ndarray) and len(said) == len(frame):
                 start = 0
@@ -86,7 +101,9 @@ class _Question:
         self.answer: Any = None
         self.error: Exception | None = None
         self.answered = False
+        self.turn = Event()
+        """Set when it has been answered, and when it is the first of those that wait."""
 
     def settle(self, answer: Any, error: Exception | None = None) -> None:
-        self.answer, self.error = answer, error
-        self.answered = True
+        self.answer, self.error, self.answered = answer, error, True
+        self.turn.set()
