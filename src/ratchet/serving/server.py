@@ -29,8 +29,10 @@ Send = Callable[[Message], Awaitable[None]]
 HEADER = b"x-ratchet-model"
 """Header of every answer: which version made it, e.g. ``taxi/3``."""
 
-# Requests that are read, and wait for the model, at the same time; more wait unread.
+# Requests that are read, and wait for the model, at the same time; more wait unread. Those of so
+# many bytes take much memory, and have fewer places of their own.
 _READERS = 40
+_LARGE, _READERS_OF_LARGE = 2**20, 2
 # Seconds after which a connection that asks nothing is closed. A client that comes back in that
 # very moment would lose a request, so it is longer than the pauses of proxies and pools.
 _IDLE = 75
@@ -44,6 +46,7 @@ class App:
         self._most_bytes = most_bytes
         self._seconds = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()
         self._readers = ThreadPoolExecutor(_READERS, "answer")
+        self._readers_of_large = ThreadPoolExecutor(_READERS_OF_LARGE, "answer-large")
         self._mlflow = scoring_server.init(cast(Any, _Anybody()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,8 +72,9 @@ class App:
                 if body is None:
                     answer = refusal(413, "BAD_REQUEST", self._too_long())
                 else:
+                    readers = self._readers if len(body) < _LARGE else self._readers_of_large
                     answer = await asyncio.get_running_loop().run_in_executor(
-                        self._readers, now.ask, body, kind.decode("latin-1") if kind else None
+                        readers, now.ask, body, kind.decode("latin-1") if kind else None
                     )
         except TimeoutError:
             body, now = None, self._live.now
@@ -81,20 +85,27 @@ class App:
         await _send(send, answer, now, closes=body is None)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        """Read what a client sends; None as soon as it is too much."""
-        if int(headers.get(b"content-length", 0)) > self._most_bytes:
+        """Read what a client sends; None if it is too much.
+
+        That is read to its end all the same: a client that is sending reads no answer. One that
+        asks before it sends has its answer at once.
+        """
+        told = int(headers.get(b"content-length", 0))
+        if told > self._most_bytes and b"expect" in headers:
             return None
-        parts, size, more = [], 0, True
+        size, more, parts = 0, True, []
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ConnectionResetError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._most_bytes:
-                return None
+            part = message.get("body", b"")
+            size += len(part)
+            if size <= self._most_bytes:
+                parts.append(part)
+            else:
+                parts.clear()
             more = message.get("more_body", False)
-        return b"".join(parts)
+        return b"".join(parts) if size <= self._most_bytes else None
 
     def _too_long(self) -> str:
         return (
