@@ -52,7 +52,7 @@ FLOORS = (
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
-    "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "tracking"},
+    "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "serving", "tracking"},
     "hyperopt": {"search"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},
@@ -61,6 +61,7 @@ ONLY_IN = {
     "shap": {"explanation"},
     "matplotlib": {"drawing", "figures", "report"},
     "typer": {"cli"},
+    "uvicorn": {"serving"},
     "pandera": {"datachecks"},
 }
 

@@ -458,6 +458,58 @@ def init(
 
 
 @app.command()
+def serve(
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--version",
+            "-m",
+            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+            metavar="MODEL",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; others than this machine's own reach it.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 5001,
+    refresh: Annotated[
+        float,
+        typer.Option(help="Seconds between two looks at the alias.", min=0.1, max=60),
+    ] = 10.0,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for a champion, and for the store.")
+    ] = False,
+    max_mb: Annotated[float, typer.Option(help="Longest request, in MiB.", min=0.001)] = 64.0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout when it is ready.")
+    ] = False,
+) -> None:
+    """Answer requests with the champion over HTTP, and with the next one when there is one."""
+    project = _project(params, set_)
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    from dataclasses import asdict
+
+    from ratchet.commands import serve as command
+
+    command.run(
+        project,
+        version,
+        host=host,
+        port=port,
+        refresh=refresh,
+        wait=wait,
+        most_bytes=int(max_mb * 2**20),
+        on_ready=lambda ready: typer.echo(_json(asdict(ready))) if json else None,
+    )
+
+
+@app.command()
 def lock(params: ParamsOption = DEFAULT_PARAMS) -> None:
     """Bring conda.yaml up to date with the packages that are installed now."""
     project = _project(params, [])

@@ -51,10 +51,10 @@ def accept(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             continue
         values = columns[column.name]
         converted = _CONVERSIONS[_sort(column)](values)
-        wrong = converted.isna() & values.notna()
+        wrong = converted.isna().to_numpy()
         if converted.dtype == "float64":
-            wrong |= np.isinf(converted)
-        if wrong.any():
+            wrong = ~np.isfinite(converted.to_numpy())
+        if wrong.any() and (wrong := wrong & values.notna().to_numpy()).any():
             problems.append(_told(column, values, wrong))
         taken[column.name] = converted
     if problems:
@@ -82,7 +82,7 @@ def _columns(names: list[str]) -> str:
     return f"Column {shown} is" if len(names) == 1 else f"Columns {shown}{more} are"
 
 
-def _told(column: Column, values: pd.Series, wrong: pd.Series) -> str:
+def _told(column: Column, values: pd.Series, wrong: np.ndarray) -> str:
     place = int(np.flatnonzero(wrong)[0])
     first = values.iloc[place]
     first = first.item() if isinstance(first, np.generic) else first

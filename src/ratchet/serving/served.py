@@ -7,6 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import mlflow
+from mlflow.exceptions import MlflowException
+
 from ratchet import metrics, recorded
 from ratchet.errors import StoreError
 from ratchet.metrics import Metric
@@ -18,6 +21,9 @@ from ratchet.schema import Schema
 from ratchet.serving import models
 
 T = TypeVar("T")
+
+# A model keeps what a server would be sent for its input example.
+_EXAMPLE = "serving_input_example.json"
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,16 @@ def load(project: Project, version: Version) -> Served:
             lambda text: Schema.from_dict(json.loads(text)),
         )
     return Served(version, models.load(project, version.uri), schema, training)
+
+
+def example(version: Version) -> bytes | None:
+    """Read the request that MLflow made of the first rows of a training; None where it hasn't."""
+    with TemporaryDirectory() as folder:
+        try:
+            uri = f"{version.uri}/{_EXAMPLE}"
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)).read_bytes()
+        except (MlflowException, OSError):
+            return None
 
 
 def read_artifact(run_id: str, name: str, folder: Path, parse: Callable[[str], T]) -> T:
