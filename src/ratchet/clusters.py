@@ -205,6 +205,7 @@ def train(
     deadline: float | None = None,
     journal: Journal | None = None,
     replay: Course | None = None,
+    starts: Sequence[Candidate] = (),
 ) -> Training:
     """Search for a clustering of ``train_rows`` that suits ``valid_rows``, and fit it on both.
 
@@ -231,6 +232,8 @@ def train(
     replay : Course, optional
         A search of the same rows and settings to make again: whatever a clock
         decided in it is taken from there, and no clock is looked at.
+    starts : sequence of Candidate
+        What the search begins with, the best first.
 
     Raises
     ------
@@ -253,7 +256,7 @@ def train(
     threads = replay.threads if replay else settings.train.threads or usable_cores()
     bench = _Bench(train_rows, valid_rows, schema, settings, metric, threads)
     if replay is None:
-        trials = _search(bench, shelf, seconds, on_trial, on_start, journal)
+        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, starts)
     else:
         check_offered(shelf, replay)
         trials = again(
@@ -332,6 +335,7 @@ def _search(
     on_trial: Callable[[TrialResult], None],
     on_start: Callable[[Candidate], None],
     journal: Journal | None,
+    starts: Sequence[Candidate],
 ) -> tuple[TrialResult, ...]:
     kept = journal.trials() if journal else ()
     for trial, labels in kept:
@@ -364,6 +368,7 @@ def _search(
         ended,
         [trial for trial, _ in kept],
         on_start,
+        starts,
     )
 
 

@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ratchet import exact, files
 from ratchet.errors import RatchetError
@@ -14,6 +14,9 @@ from ratchet.search import Candidate, TrialResult
 
 FORMAT = "ratchet-search-1"
 """What a file of this form says first."""
+
+MOST_STARTS = 5
+"""Candidates of an earlier search that the next one begins with."""
 
 
 class Made(StrEnum):
@@ -84,6 +87,78 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Starts:
+    """What a search begins with: the best candidates of an earlier one."""
+
+    run_id: str | None = None
+    """Run of that search; None where a search begins with the portfolio."""
+    candidates: tuple[Candidate, ...] = ()
+    """What is tried first, the best before the others."""
+
+    @classmethod
+    def of(cls, record: "Record", loss: Callable[[float], float]) -> Self:
+        """Choose the best candidates of a search.
+
+        The best trial comes first, then the members of its leader, then the best
+        of each other family: of one family the second best is much like the best.
+
+        Parameters
+        ----------
+        record : Record
+            The earlier search.
+        loss : callable
+            Turns a score of its trials into a number to minimise.
+        """
+        trials = record.course.trials
+        # What was tried on few rows is behind whatever was tried on more.
+        ranked = sorted(
+            (trial for trial in trials if not trial.error),
+            key=lambda trial: (-trial.candidate.share, loss(trial.score)),
+        )
+        families = {trial.candidate.label: trial for trial in reversed(ranked)}
+        members = [trials[each.trial] for each in record.course.chosen]
+        others = [trial for trial in ranked if families[trial.candidate.label] is trial]
+        found = {
+            trial.candidate.settings: replace(trial.candidate, share=1.0)
+            for trial in (*ranked[:1], *members, *others)
+        }
+        return cls(record.run_id, tuple(found.values())[:MOST_STARTS])
+
+    def plain(self) -> dict[str, Any]:
+        """Give them as plain values, for JSON."""
+        return {
+            "run": self.run_id,
+            "candidates": [
+                {
+                    "backend": each.backend,
+                    "family": each.family,
+                    "params": exact.pack_all(each.params),
+                }
+                for each in self.candidates
+            ],
+        }
+
+    @classmethod
+    def from_plain(cls, value: Mapping[str, Any]) -> Self:
+        """Build them from what ``plain`` gave.
+
+        Raises
+        ------
+        RatchetError
+            If a hyperparameter could not be written down.
+        """
+        return cls(
+            None if value["run"] is None else str(value["run"]),
+            tuple(
+                Candidate(
+                    str(each["backend"]), str(each["family"]), exact.unpack_all(each["params"])
+                )
+                for each in value["candidates"]
+            ),
+        )
+
+
+@dataclass(frozen=True)
 class Record:
     """A course with what it belongs to, as ``build/train/search.json`` keeps it."""
 
@@ -95,6 +170,8 @@ class Record:
     """Settings that a search depends on, by their dotted names."""
     course: Course
     """What it did."""
+    starts: Starts = Starts()
+    """What it began with."""
 
     def save(self, path: Path) -> None:
         """Write it as JSON, a line for each trial.
@@ -116,6 +193,7 @@ class Record:
             "beside": course.beside,
             "doubts": dict(course.doubts),
             "stability_fits": course.stability_fits,
+            "starts": self.starts.plain(),
         }
         lines = [f"{_text(name)}: {_text(value)}" for name, value in head.items()]
         lines.append(_lines("members", [vars(each) for each in course.chosen]))
@@ -155,6 +233,8 @@ class Record:
                 prepared={str(name): str(each) for name, each in value["prepared"].items()},
                 settings=dict(value["settings"]),
                 course=_course(value),
+                # One of before there were any has none.
+                starts=Starts.from_plain(value["starts"]) if "starts" in value else Starts(),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise RatchetError(

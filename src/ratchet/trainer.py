@@ -190,6 +190,7 @@ def train(
     deadline: float | None = None,
     journal: Journal | None = None,
     replay: Course | None = None,
+    starts: Sequence[Candidate] = (),
 ) -> Training:
     """Search, let the best candidates answer together, and fit them on all rows.
 
@@ -218,6 +219,8 @@ def train(
     replay : Course, optional
         A search of the same rows and settings to make again: whatever a clock
         decided in it is taken from there, and no clock is looked at.
+    starts : sequence of Candidate
+        What the search begins with, the best first.
 
     Raises
     ------
@@ -244,7 +247,7 @@ def train(
         bench = _bench(make, shelf, seconds, kept)
         bench.remember(kept)
         earlier = [trial for trial, _ in kept]
-        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, earlier)
+        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, earlier, starts)
     else:
         bench = make.again(replay)
         trials = _replayed(bench, shelf, replay, on_trial, on_start)
@@ -489,6 +492,7 @@ def _search(
     on_start: Callable[[Candidate], None],
     journal: Journal | None,
     earlier: Sequence[TrialResult],
+    starts: Sequence[Candidate],
 ) -> tuple[TrialResult, ...]:
     settings = bench.settings
     keep_best = _keeps_best(bench)
@@ -537,6 +541,7 @@ def _search(
         ended,
         earlier,
         on_start,
+        starts,
     )
 
 

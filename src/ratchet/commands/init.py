@@ -133,6 +133,11 @@ def plan(
         Choice("name", name or _name(folder), ""),
         Choice("data.source", setting, ""),
         Choice("train.plugins", [scaffold.OWN], f"src/{scaffold.OWN}.py is for your own."),
+        Choice(
+            "train.search.warm_start",
+            "champion",
+            "A retraining begins with what the champion is made of, where there is one.",
+        ),
     ]
     if budget is not None:
         choices.append(Choice("train.search.budget_seconds", budget, ""))
