@@ -603,6 +603,19 @@ class Retrain(Section):
     """Days since the last training that was judged from which age is a reason; null: never."""
 
 
+class Event(StrEnum):
+    """What people may want to be told of."""
+
+    PROMOTED = "promoted"
+    """A leader is the champion now: every gate passed, or a person has forced it."""
+    REFUSED = "refused"
+    """A leader did not pass a gate, and the champion stays."""
+    ROLLED_BACK = "rolled_back"
+    """A person has brought an earlier champion back."""
+    DRIFT = "drift"
+    """New rows are not like those that the champion was trained on."""
+
+
 class Hooks(Section):
     """Commands of the user's own that are told what was decided, as JSON on stdin."""
 
@@ -616,6 +629,16 @@ class Hooks(Section):
     """Command that is told when monitor has found drift."""
     timeout_seconds: PositiveFloat = 60.0
     """Seconds after which a command is ended; that fails nothing."""
+
+    def command(self, event: Event) -> tuple[str, ...] | None:
+        """Give the command that is told of an event; None where there is none."""
+        commands = {
+            Event.PROMOTED: self.promoted,
+            Event.REFUSED: self.refused,
+            Event.ROLLED_BACK: self.rolled_back,
+            Event.DRIFT: self.drift,
+        }
+        return commands[event]
 
 
 class Settings(Section):
