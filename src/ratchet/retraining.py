@@ -59,7 +59,7 @@ def judge(facts: Facts, rules: Retrain) -> Due:
     >>> judge(Facts("taxi/3", has_new_data=True, new_files=("may.csv",)), Retrain()).reasons
     ('new data (may.csv)',)
     >>> judge(Facts("taxi/3", has_new_data=False, age_days=2.0), Retrain()).against
-    ('a leader was judged on these data already, and taxi/3 holds',)
+    ('these data were judged already, and taxi/3 holds',)
     """
     reasons: list[str] = []
     against: list[str] = []
@@ -77,7 +77,8 @@ def _looked_at(facts: Facts, rules: Retrain) -> Iterator[tuple[str, bool]]:
         yield f"asked for: {facts.asked_for}", True
     if facts.champion is None:
         yield "there is no champion", True
-    yield from _of_data(facts, rules)
+    else:
+        yield from _of_data(facts, rules)
     if facts.unknown:
         yield f"monitor could not say whether there is drift: {facts.unknown}", False
     if facts.drift:
@@ -94,8 +95,7 @@ def _looked_at(facts: Facts, rules: Retrain) -> Iterator[tuple[str, bool]]:
 
 def _of_data(facts: Facts, rules: Retrain) -> Iterator[tuple[str, bool]]:
     if not facts.has_new_data:
-        if facts.champion is not None:
-            yield f"a leader was judged on these data already, and {facts.champion} holds", False
+        yield f"these data were judged already, and {facts.champion} holds", False
         return
     told = f"new data{_inside(facts)}"
     if not rules.on_new_data:

@@ -381,7 +381,7 @@ class _Call:
         project = self._project
         trained = state.answer is Answer.TRAINED
         lock = project.root / "dvc.lock"
-        if self._commit and trained and lineage.ask_git(project.root, "ls-files", "--", str(lock)):
+        if self._commit and trained and state.door is Door.DVC and _is_for_git(lock):
             programs.commit(project.root, f"Retrained\n\n{state.told}", [lock])
         state = replace(state, ended=_now())
         name = f"retrain · {state.answer.replace('_', ' ')}"
@@ -403,7 +403,6 @@ class _Call:
             )
             state.save(project)
             tracking.write(run_id, [File(_folder(project) / "retrain.json")])
-        logger.info("retrain: %s", state.told)
         return state
 
 
@@ -549,6 +548,10 @@ def _has_dvc(project: Project) -> bool:
     """Tell whether the stages of ``dvc.yaml`` run just this: overrides are nothing to them."""
     has_stages = (project.root / "dvc.yaml").is_file() and bool(lineage.dvc_root(project.root))
     return has_stages and project.params_file.name == "params.yaml" and not project.overrides
+
+
+def _is_for_git(path: Path) -> bool:
+    return path.is_file() and not lineage.ask_git(path.parent, "check-ignore", "--", path.name)
 
 
 def _leader(project: Project) -> str | None:
