@@ -11,7 +11,7 @@ import yaml
 from test_search import BOWL, bowl, run, tried
 
 from ratchet.backends import Choice, Real
-from ratchet.course import MOST_STARTS, Chosen, Course, Made, Record, Starts
+from ratchet.course import MOST_STARTS, Chosen, Course, Made, Record, Start, Starts
 from ratchet.errors import RatchetError, StoreError
 from ratchet.problem import ProblemType
 from ratchet.project import Project
@@ -43,12 +43,13 @@ def test_the_best_trial_comes_first_then_the_members_then_the_best_of_other_fami
             trial("c", 5.0),
             trial("c", 4.0, y=1),
             trial("d", 0.0, error="too deep"),
-            members=(3, 2),
+            replace(trial("e", 0.5), cut_short=True),
+            members=(3, 7, 2),
         ),
         float,
     )
     assert found.run_id == "1" * 32
-    assert [(each.family, dict(each.params)) for each in found.candidates] == [
+    assert [(each.candidate.family, dict(each.candidate.params)) for each in found.found] == [
         ("a", {"x": 2}),
         ("a", {"x": 3}),
         ("c", {"y": 1}),
@@ -58,14 +59,30 @@ def test_the_best_trial_comes_first_then_the_members_then_the_best_of_other_fami
 
 def test_of_many_families_few_are_taken_and_a_score_on_few_rows_is_behind():
     every = [trial(name, score, share=0.1) for score, name in enumerate("abcdefgh")]
-    found = Starts.of(record(*every, trial("z", 99.0)), float).candidates
+    found = [each.candidate for each in Starts.of(record(*every, trial("z", 99.0)), float).found]
     assert len(found) == MOST_STARTS
     assert [each.family for each in found] == ["z", "a", "b", "c", "d"]
     assert {each.share for each in found} == {1.0}
 
 
+def test_what_would_take_too_long_by_now_is_left_out():
+    """Four seconds on 100 rows are eight on 200; without a clock nothing is too long."""
+    every = [replace(trial(name, 1.0), seconds=s) for name, s in (("a", 4.0), ("b", 2.0))]
+    starts = replace(Starts.of(record(*every), float), n_rows=100)
+    sampled = replace(trial("c", 1.0, share=0.5), seconds=3.0)
+    for given, rows, seconds, left in (
+        (starts, 100, 4.0, "ab"),
+        (starts, 200, 4.0, "b"),
+        (starts, 10_000, None, "ab"),
+        (replace(starts, n_rows=0), 10_000, 4.0, "ab"),
+        (replace(Starts.of(record(sampled), float), n_rows=100), 100, 5.9, ""),
+    ):
+        assert "".join(each.family for each in given.affordable(rows, seconds)) == left
+
+
 def test_what_a_search_begins_with_survives_its_file(tmp_path):
-    starts = Starts("7" * 32, (Candidate("debug", "a", {"sizes": (5, 5), "x": 0.1}),))
+    candidate = Candidate("debug", "a", {"sizes": (5, 5), "x": 0.1})
+    starts = Starts("7" * 32, 120, (Start(candidate, 0.5),))
     given = replace(record(trial("a", 1.0), members=(0,)), starts=starts)
     given.save(tmp_path / "search.json")
     assert Record.load(tmp_path / "search.json").starts == starts
@@ -144,7 +161,7 @@ def test_the_champions_best_candidate_is_tried_first_and_can_be_made_again_witho
     assert store.get_run(leader.run_id).data.tags[warmth.TAG] == reigning.run_id
     before = Record.load(champions.trained / "search.json")
     assert before.starts.run_id == reigning.run_id
-    assert before.starts.candidates[0].settings == first.settings
+    assert before.starts.found[0].candidate.settings == first.settings
     assert not running()
     # Neither the champion nor what prepare has found of it is needed any more.
     (champions.trained / "search.json").rename(champions.root / "kept.json")
@@ -160,7 +177,7 @@ def test_what_it_begins_with_is_decided_where_dvc_sees_it(champions, project):
     """Train reads a file: another champion is no other input until prepare runs again."""
     prepare.run(champions)
     found = warmth.load(champions)
-    assert found.candidates
+    assert found.found
     promote.run(project, force=True, reason="another one")
     assert warmth.load(champions) == found
 
@@ -171,7 +188,8 @@ def test_without_the_setting_a_search_begins_with_its_portfolio(project, better)
     assert warmth.load(project) == Starts()
     assert json.loads((project.prepared / "starts.json").read_text()) == {
         "run": None,
-        "candidates": [],
+        "n_rows": 0,
+        "found": [],
     }
 
 
@@ -186,7 +204,7 @@ def test_a_run_or_a_version_may_be_named(better, project):
         opened = Project.open(project.params_file, [f"train.search.warm_start={name}"])
         found = warmth.find(opened, ProblemType.REGRESSION)
         assert found.run_id == decision.run_id
-        assert found.candidates[0].family == "xgboost"
+        assert found.found[0].candidate.family == "xgboost"
 
 
 def test_a_run_that_is_not_there_is_a_mistake(project):

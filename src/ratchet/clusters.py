@@ -18,7 +18,7 @@ import pandas as pd
 from ratchet import backends, derived, metrics, splits
 from ratchet.backends import Backend, Family, Fitted, Looks, Request, Rows, blas
 from ratchet.bench import usable_cores
-from ratchet.course import Chosen, Course, Made
+from ratchet.course import Chosen, Course, Made, Starts
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.metrics import Metric, Predictions
 from ratchet.model import ASSEMBLY_TYPES, PACKAGES, assemble
@@ -26,6 +26,7 @@ from ratchet.schema import Kind, Schema
 from ratchet.search import Budget, Candidate, Scored, TrialResult, again, search
 from ratchet.settings import Settings, SplitMethod
 from ratchet.trainer import (
+    NO_STARTS,
     REFIT,
     Journal,
     Member,
@@ -205,7 +206,7 @@ def train(
     deadline: float | None = None,
     journal: Journal | None = None,
     replay: Course | None = None,
-    starts: Sequence[Candidate] = (),
+    starts: Starts = NO_STARTS,
 ) -> Training:
     """Search for a clustering of ``train_rows`` that suits ``valid_rows``, and fit it on both.
 
@@ -232,8 +233,8 @@ def train(
     replay : Course, optional
         A search of the same rows and settings to make again: whatever a clock
         decided in it is taken from there, and no clock is looked at.
-    starts : sequence of Candidate
-        What the search begins with, the best first.
+    starts : Starts
+        What the search begins with, as far as there is time for it.
 
     Raises
     ------
@@ -335,7 +336,7 @@ def _search(
     on_trial: Callable[[TrialResult], None],
     on_start: Callable[[Candidate], None],
     journal: Journal | None,
-    starts: Sequence[Candidate],
+    starts: Starts,
 ) -> tuple[TrialResult, ...]:
     kept = journal.trials() if journal else ()
     for trial, labels in kept:
@@ -368,7 +369,9 @@ def _search(
         ended,
         [trial for trial, _ in kept],
         on_start,
-        starts,
+        starts.affordable(
+            len(bench.train_rows), None if seconds is None else SHARE_OF_ONE * seconds
+        ),
     )
 
 

@@ -153,7 +153,7 @@ def search(
 ) -> tuple[TrialResult, ...]:
     """Try candidates until the budget is spent.
 
-    What an earlier search found good comes first, then the portfolio: the
+    What an earlier search found best comes first, then the portfolio: the
     starts of every family, the cheapest first;
     a family's later starts come the sooner, the better its earlier ones did. Then
     TPE (Bergstra et al. 2011) proposes for one family at a time: the one that
@@ -186,8 +186,10 @@ def search(
     on_start : callable
         Is told of every candidate that is tried, as that begins.
     first : sequence of Candidate
-        What to begin with, the best first. One of a family that is not on the
-        shelf is left out, and of many at most a quarter of ``max_trials`` is tried.
+        What an earlier search found good, the best first. That one is tried before
+        all; the others are the first starts of their families. One of a family that
+        is not on the shelf is left out, and all others than the first quarter of
+        ``max_trials``.
 
     Returns
     -------
@@ -358,9 +360,14 @@ class _Search:
         return None
 
     def _proposals(self) -> Iterator[tuple[str, Params]]:
-        for candidate in self._first:
+        for candidate in self._first[:1]:
             yield candidate.family, dict(candidate.params)
-        waiting = {family.name: list(family.starts) for family in self._families}
+        # What is good is often dear: all at once would leave no time for anything new.
+        waiting: dict[str, list[Params]] = {family.name: [] for family in self._families}
+        for candidate in self._first[1:]:
+            waiting[candidate.family].append(candidate.params)
+        for family in self._families:
+            waiting[family.name] += family.starts
         while any(waiting.values()):
             name = min((name for name in waiting if waiting[name]), key=self._price_of_start)
             yield name, dict(waiting[name].pop(0))

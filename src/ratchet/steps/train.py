@@ -222,12 +222,8 @@ def run(
             "train: replay of %d trials of run %s", len(before.course.trials), before.run_id
         )
     starts = warmth.load(project) if before is None else before.starts
-    if starts.candidates and before is None:
-        logger.info(
-            "train: begins with %s of run %s",
-            _candidates(len(starts.candidates)),
-            str(starts.run_id)[:8],
-        )
+    if starts.found and before is None:
+        logger.info("train: begins with the best trials of run %s", str(starts.run_id)[:8])
     journal = None if before else _journal(project)
     trials: list[TrialResult] = []
 
@@ -261,13 +257,13 @@ def run(
                 deadline=_deadline(project, started),
                 journal=journal,
                 replay=None if before is None else before.course,
-                starts=starts.candidates,
+                starts=starts,
             )
         except RatchetError:  # it came to its end: the next one has to try everything again
             _forget(journal)
             raise
         on_phase("log")
-        record = Record(run_id, given, _searched(project), training.course, starts)
+        record = Record(run_id, given, _searched(project), training.course, starts, len(train_rows))
         # Before the model is logged, which takes over what its run says of its lineage.
         tracking.write(
             run_id,
@@ -432,10 +428,6 @@ def _journal(project: Project) -> Journal:
     if not project.settings.train.search.resume:
         journal.forget()
     return journal
-
-
-def _candidates(n: int) -> str:
-    return f"the best {'candidate' if n == 1 else f'{n} candidates'}"
 
 
 def _forget(journal: Journal | None) -> None:

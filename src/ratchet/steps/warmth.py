@@ -7,6 +7,7 @@ depends on that file, and DVC knows all that went into a training.
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -109,4 +110,4 @@ def _of(run_id: str, problem: ProblemType) -> Starts:
     reference = record.settings.get("train.metric")
     metric = metrics.named(reference, problem) if reference else metrics.default(problem)
     # The run that is asked for; a record that was logged again has kept the id of the first one.
-    return Starts(training.run_id, Starts.of(record, metric.loss).candidates)
+    return replace(Starts.of(record, metric.loss), run_id=training.run_id)
