@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ratchet.drift import DriftReport, LiveScore
     from ratchet.progress import SearchProgress
     from ratchet.project import Project
+    from ratchet.registry.webhooks import Webhook
     from ratchet.steps.promote import Decision
 
 
@@ -47,6 +48,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+webhooks_app = typer.Typer(
+    help="Have the MLflow server tell an address of decisions.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(webhooks_app, name="webhooks")
+
 ParamsOption = Annotated[
     Path, typer.Option("--params", help="Parameter file.", metavar="FILE", show_default=True)
 ]
@@ -63,6 +71,9 @@ QuietOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; the rest goes to stderr.")
+]
+WebhookArgument = Annotated[
+    str, typer.Argument(help="Id of the webhook, or how it begins.", metavar="ID")
 ]
 DEFAULT_PARAMS = Path("params.yaml")
 SAMPLE_MONTHS = ["2023-01", "2023-02"]
@@ -284,6 +295,52 @@ def run(
             on_start=progress.on_start,
         )
     _tell(project, "run", decision, quiet=quiet, json=json)
+
+
+@app.command()
+def retrain(
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="New data, a file or a folder of files, to copy into data.source.", metavar="PATH"
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say whether it is due; change and record nothing.")
+    ] = False,
+    force_due: Annotated[
+        str, typer.Option(help="Train whatever the rules say, and say why.", metavar="REASON")
+    ] = "",
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Commit the pointer of the data, and dvc.lock, to git.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Exit with 1 when it is due and nothing was promoted.")
+    ] = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take in new data, train if that is due, and put the result forward."""
+    project = _project(params, set_)
+    with _watched(project, "retrain", quiet=quiet, json=json) as progress:
+        from ratchet.commands import retrain as command
+
+        found = command.run(
+            project,
+            given=data,
+            force_due=force_due,
+            dry_run=dry_run,
+            commit=commit,
+            on_trial=progress.on_trial,
+            on_phase=progress.on_phase,
+            on_step=progress.on_step,
+            on_start=progress.on_start,
+        )
+    typer.echo(_json(found.plain()) if json else found.told)
+    if strict and found.is_no:
+        raise typer.Exit(Exit.NO)
 
 
 @app.command(name="status")
@@ -560,6 +617,104 @@ def checks(
         _show_checks(found)
     if found.report.failed:
         raise typer.Exit(Exit.NO)
+
+
+@webhooks_app.command(name="add")
+def webhooks_add(
+    url: Annotated[str, typer.Argument(help="Address that the server posts to.", metavar="URL")],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            "--on",
+            help="promoted, refused, rolled_back or drift; repeatable, all if left out.",
+            metavar="EVENT",
+        ),
+    ] = [],
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            help="Variable of the environment with the key that messages are signed with.",
+            metavar="NAME",
+        ),
+    ] = None,
+    params: ParamsOption = DEFAULT_PARAMS,
+    json: JsonOption = False,
+) -> None:
+    """Have the MLflow server tell an address of decisions on this model."""
+    project = _project(params, [])
+    if secret is not None and not os.environ.get(secret):
+        raise RatchetError(
+            f"--secret names the variable {secret!r}, which is not set. Set it to the key first;"
+            " it is a name, so that the key is in no list of processes."
+        )
+    from ratchet.settings import Event
+
+    unknown = [name for name in on if name not in list(Event)]
+    if unknown:
+        raise RatchetError(f"--on must be one of {', '.join(Event)}, got {', '.join(unknown)}.")
+    from ratchet import tracking
+    from ratchet.registry import webhooks
+
+    tracking.connect(project)
+    made = webhooks.add(
+        project.settings,
+        url,
+        [Event(name) for name in on] or list(Event),
+        os.environ[secret] if secret else None,
+    )
+    _tell_webhooks([made], json=json)
+
+
+@webhooks_app.command(name="list")
+def webhooks_list(params: ParamsOption = DEFAULT_PARAMS, json: JsonOption = False) -> None:
+    """List the webhooks of the MLflow server."""
+    project = _project(params, [])
+    from ratchet import tracking
+    from ratchet.registry import webhooks
+
+    tracking.connect(project)
+    _tell_webhooks(webhooks.listed(), json=json)
+
+
+@webhooks_app.command(name="test")
+def webhooks_test(
+    webhook: WebhookArgument, params: ParamsOption = DEFAULT_PARAMS, json: JsonOption = False
+) -> None:
+    """Have the server send a webhook an example of each of its events; exit with 1 at a failure."""
+    project = _project(params, [])
+    from dataclasses import asdict
+
+    from ratchet import tracking
+    from ratchet.registry import webhooks
+
+    tracking.connect(project)
+    answers = webhooks.test(webhook)
+    if json:
+        typer.echo(_json([asdict(each) for each in answers]))
+    else:
+        for each in answers:
+            status = f" {each.status}" if each.status else ""
+            took = "delivered" if each.delivered else "failed"
+            typer.echo(f"{each.event}: {took}{status}{f': {each.told}' if each.told else ''}")
+    if not all(each.delivered for each in answers):
+        raise typer.Exit(Exit.NO)
+
+
+@webhooks_app.command(name="remove")
+def webhooks_remove(
+    webhook: WebhookArgument, params: ParamsOption = DEFAULT_PARAMS, json: JsonOption = False
+) -> None:
+    """Have the server tell an address nothing any more."""
+    project = _project(params, [])
+    from ratchet import tracking
+    from ratchet.registry import webhooks
+
+    tracking.connect(project)
+    removed = webhooks.remove(webhook)
+    if json:
+        _tell_webhooks([removed], json=True)
+    else:
+        typer.echo(f"removed {removed.id}, which told {removed.url}")
 
 
 @app.command()
@@ -924,6 +1079,23 @@ def _show_diagnosis(found: "Diagnosis") -> None:
         if (n := found.count(state))
     ]
     console.print(f"\n{', '.join(counts)}")
+
+
+def _tell_webhooks(found: "Sequence[Webhook]", *, json: bool) -> None:
+    """Print webhooks, each with what it is told of."""
+    from dataclasses import asdict
+
+    from ratchet import terminal
+
+    if json:
+        typer.echo(_json([asdict(each) for each in found]))
+        return
+    rows = [
+        (each.id, each.about or each.name, each.url, ", ".join(each.events), each.since[:19])
+        for each in found
+    ]
+    headings = ("id", "told of", "address", "MLflow's events", "since")
+    terminal.show_table(_console(), headings, rows)
 
 
 def _show_checks(found: "Checked") -> None:

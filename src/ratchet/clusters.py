@@ -18,7 +18,7 @@ import pandas as pd
 from ratchet import backends, derived, metrics, splits
 from ratchet.backends import Backend, Family, Fitted, Looks, Request, Rows, blas
 from ratchet.bench import usable_cores
-from ratchet.course import Chosen, Course, Made
+from ratchet.course import Chosen, Course, Made, Starts
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.metrics import Metric, Predictions
 from ratchet.model import ASSEMBLY_TYPES, PACKAGES, assemble
@@ -26,6 +26,7 @@ from ratchet.schema import Kind, Schema
 from ratchet.search import Budget, Candidate, Scored, TrialResult, again, search
 from ratchet.settings import Settings, SplitMethod
 from ratchet.trainer import (
+    NO_STARTS,
     REFIT,
     Journal,
     Member,
@@ -205,6 +206,7 @@ def train(
     deadline: float | None = None,
     journal: Journal | None = None,
     replay: Course | None = None,
+    starts: Starts = NO_STARTS,
 ) -> Training:
     """Search for a clustering of ``train_rows`` that suits ``valid_rows``, and fit it on both.
 
@@ -231,6 +233,8 @@ def train(
     replay : Course, optional
         A search of the same rows and settings to make again: whatever a clock
         decided in it is taken from there, and no clock is looked at.
+    starts : Starts
+        What the search begins with, as far as there is time for it.
 
     Raises
     ------
@@ -253,7 +257,7 @@ def train(
     threads = replay.threads if replay else settings.train.threads or usable_cores()
     bench = _Bench(train_rows, valid_rows, schema, settings, metric, threads)
     if replay is None:
-        trials = _search(bench, shelf, seconds, on_trial, on_start, journal)
+        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, starts)
     else:
         check_offered(shelf, replay)
         trials = again(
@@ -332,6 +336,7 @@ def _search(
     on_trial: Callable[[TrialResult], None],
     on_start: Callable[[Candidate], None],
     journal: Journal | None,
+    starts: Starts,
 ) -> tuple[TrialResult, ...]:
     kept = journal.trials() if journal else ()
     for trial, labels in kept:
@@ -364,6 +369,9 @@ def _search(
         ended,
         [trial for trial, _ in kept],
         on_start,
+        starts.affordable(
+            len(bench.train_rows), None if seconds is None else SHARE_OF_ONE * seconds
+        ),
     )
 
 

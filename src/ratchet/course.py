@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ratchet import exact, files
 from ratchet.errors import RatchetError
@@ -14,6 +14,9 @@ from ratchet.search import Candidate, TrialResult
 
 FORMAT = "ratchet-search-1"
 """What a file of this form says first."""
+
+MOST_STARTS = 5
+"""Candidates of an earlier search that the next one begins with."""
 
 
 class Made(StrEnum):
@@ -84,6 +87,118 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A candidate that an earlier search found good."""
+
+    candidate: Candidate
+    """What was tried."""
+    seconds: float = 0.0
+    """Wall-clock time that it took then; 0 where that isn't known."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What a search begins with: the best candidates of an earlier one."""
+
+    run_id: str | None = None
+    """Run of that search; None where a search begins with the portfolio."""
+    n_rows: int = 0
+    """Rows that its trials were fitted on; 0 where that isn't known."""
+    found: tuple[Start, ...] = ()
+    """What it found, the best before the others."""
+
+    @classmethod
+    def of(cls, record: "Record", loss: Callable[[float], float]) -> Self:
+        """Choose the best candidates of a search.
+
+        The best trial comes first, then the members of its leader, then the best
+        of each other family: of one family the second best is much like the best.
+        What a deadline has cut short is none of them: nobody knows how long it
+        takes, or how good it is.
+
+        Parameters
+        ----------
+        record : Record
+            The earlier search.
+        loss : callable
+            Turns a score of its trials into a number to minimise.
+        """
+        trials = record.course.trials
+        # What was tried on few rows is behind whatever was tried on more.
+        ranked = sorted(
+            (trial for trial in trials if not trial.error and not trial.cut_short),
+            key=lambda trial: (-trial.candidate.share, loss(trial.score)),
+        )
+        families = {trial.candidate.label: trial for trial in reversed(ranked)}
+        members = [trials[each.trial] for each in record.course.chosen]
+        members = [trial for trial in members if not trial.cut_short]
+        others = [trial for trial in ranked if families[trial.candidate.label] is trial]
+        found = {
+            trial.candidate.settings: Start(
+                replace(trial.candidate, share=1.0), trial.seconds / trial.candidate.share
+            )
+            for trial in reversed((*ranked[:1], *members, *others))
+        }
+        return cls(record.run_id, record.n_rows, tuple(found.values())[::-1][:MOST_STARTS])
+
+    def affordable(self, n_rows: int, seconds: float | None) -> tuple[Candidate, ...]:
+        """Leave out what is likely to take too long: it would be cut short, and end up worse.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows that it would be fitted on; the time is taken to grow with them.
+        seconds : float or None
+            The longest that one may take; None sets no limit.
+        """
+        growth = n_rows / self.n_rows if self.n_rows else 1.0
+        return tuple(
+            each.candidate
+            for each in self.found
+            if seconds is None or each.seconds * growth <= seconds
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Give them as plain values, for JSON."""
+        return {
+            "run": self.run_id,
+            "n_rows": self.n_rows,
+            "found": [
+                {
+                    "backend": each.candidate.backend,
+                    "family": each.candidate.family,
+                    "params": exact.pack_all(each.candidate.params),
+                    "seconds": each.seconds,
+                }
+                for each in self.found
+            ],
+        }
+
+    @classmethod
+    def from_plain(cls, value: Mapping[str, Any]) -> Self:
+        """Build them from what ``plain`` gave.
+
+        Raises
+        ------
+        RatchetError
+            If a hyperparameter could not be written down.
+        """
+        return cls(
+            None if value["run"] is None else str(value["run"]),
+            int(value["n_rows"]),
+            tuple(
+                Start(
+                    Candidate(
+                        str(each["backend"]), str(each["family"]), exact.unpack_all(each["params"])
+                    ),
+                    float(each["seconds"]),
+                )
+                for each in value["found"]
+            ),
+        )
+
+
+@dataclass(frozen=True)
 class Record:
     """A course with what it belongs to, as ``build/train/search.json`` keeps it."""
 
@@ -95,6 +210,10 @@ class Record:
     """Settings that a search depends on, by their dotted names."""
     course: Course
     """What it did."""
+    starts: Starts = Starts()
+    """What it began with."""
+    n_rows: int = 0
+    """Rows that its trials were fitted on; 0 where an earlier version of this project wrote it."""
 
     def save(self, path: Path) -> None:
         """Write it as JSON, a line for each trial.
@@ -116,6 +235,8 @@ class Record:
             "beside": course.beside,
             "doubts": dict(course.doubts),
             "stability_fits": course.stability_fits,
+            "n_rows": self.n_rows,
+            "starts": self.starts.plain(),
         }
         lines = [f"{_text(name)}: {_text(value)}" for name, value in head.items()]
         lines.append(_lines("members", [vars(each) for each in course.chosen]))
@@ -155,6 +276,9 @@ class Record:
                 prepared={str(name): str(each) for name, each in value["prepared"].items()},
                 settings=dict(value["settings"]),
                 course=_course(value),
+                # One of before there were any has none.
+                starts=Starts.from_plain(value["starts"]) if "starts" in value else Starts(),
+                n_rows=int(value.get("n_rows", 0)),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise RatchetError(
@@ -218,6 +342,7 @@ def _packed(trial: TrialResult) -> dict[str, Any]:
         "params": exact.pack_all(candidate.params),
         "share": candidate.share,
         "score": None if math.isnan(trial.score) else trial.score,
+        "seconds": round(trial.seconds, 3),
         "cut_short": trial.cut_short,
         "cuts": list(trial.cuts) if any(cut is not None for cut in trial.cuts) else [],
         "error": trial.error,
@@ -241,7 +366,7 @@ def _unpacked(number: int, value: Mapping[str, Any]) -> TrialResult:
         ),
         score=math.nan if score is None else float(score),
         train_score=math.nan,
-        seconds=0.0,
+        seconds=float(value.get("seconds", 0.0)),
         elapsed=0.0,
         error=None if value["error"] is None else str(value["error"]),
         cut_short=bool(value["cut_short"]),

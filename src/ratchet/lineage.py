@@ -401,6 +401,39 @@ def tracked_version(source: Path) -> Pointer | None:
     return None
 
 
+def files_since(source: Path, version: str, cache: Path | None = None) -> tuple[str, ...] | None:
+    """Name the files of a folder that an earlier data version of it hasn't got as they are.
+
+    Parameters
+    ----------
+    source : Path
+        The folder.
+    version : str
+        The md5 that DVC gave it then.
+    cache : Path or None
+        File that remembers the md5 of unchanged files; None remembers nothing.
+
+    Returns
+    -------
+    tuple of str or None
+        Their paths inside the folder; None where DVC's cache has no listing of
+        that version, or ``source`` is a file.
+
+    Raises
+    ------
+    DataError
+        If a file can't be read.
+    """
+    source = _absolute(source)
+    top = dvc_root(source.parent)
+    entries = _cached_listing(top, version) if top is not None and source.is_dir() else None
+    if entries is None:
+        return None
+    before = {str(each["relpath"]): str(each["md5"]) for each in entries}
+    now = listing(source, cache)
+    return tuple(name for name in sorted(now) if now[name] != before.get(name))
+
+
 def dvc_root(folder: Path) -> Path | None:
     """Find the DVC project around a folder, which may be gone; None where there is none."""
     folder = _absolute(folder)

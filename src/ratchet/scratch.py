@@ -5,11 +5,12 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -412,6 +413,19 @@ def inherited(checkouts: tuple[Path, Path] | None = None) -> dict[str, str]:
     return kept
 
 
+def beside(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give variables in which ``python`` and its programs are those that run this.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        What there is otherwise.
+    """
+    here = Path(sys.executable).parent
+    path = os.pathsep.join(filter(None, (str(here), environment.get("PATH", ""))))
+    return {**environment, "PATH": path}
+
+
 def entry(checkout: Path, params: Path) -> tuple[Path, tuple[str, ...]]:
     """Say where and how the steps of a checkout are started.
 
@@ -443,6 +457,8 @@ def run(
     place: Path,
     environment: Mapping[str, str],
     tell: Callable[[str], None],
+    *,
+    held: Collection[int] = (),
 ) -> None:
     """Run a program to its end, and end it with all that it has started when interrupted.
 
@@ -456,6 +472,8 @@ def run(
         Its variables.
     tell : callable
         Is told each line that it prints, as it comes.
+    held : collection of int
+        Open files that it inherits by their descriptors.
 
     Raises
     ------
@@ -476,6 +494,7 @@ def run(
             errors="replace",
             # Ctrl-C is for us: we end it.
             start_new_session=True,
+            pass_fds=tuple(held),
         )
     except OSError as error:
         raise StepError(f"{command[0]} can't be started: {error.strerror}") from error
@@ -497,12 +516,15 @@ def run(
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """Ask a program to end, then end what is left of it and of what it has started."""
+    """Ask a program and all that it has started to end, then end what is left of them."""
     family: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
     try:
-        process.terminate()
+        # A program may end before a step that it has started, which has its run to mark.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        psutil.wait_procs(family, _GRACE)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE)
     finally:  # also when interrupted once more

@@ -30,6 +30,8 @@ PRICE_OF_LAG = 10.0
 LITTLE = 0.05
 # Proposals of a family in a row that were tried before: its space is taken to be used up.
 MAX_REPEATS = 20
+# What an earlier search found good may take one in so many of the trials: the rest finds out more.
+SHARE_OF_FIRST = 4
 
 
 @dataclass(frozen=True)
@@ -147,10 +149,12 @@ def search(
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     earlier: Sequence[TrialResult] = (),
     on_start: Callable[[Candidate], None] = lambda _: None,
+    first: Sequence[Candidate] = (),
 ) -> tuple[TrialResult, ...]:
     """Try candidates until the budget is spent.
 
-    The portfolio comes first: the starts of every family, the cheapest first;
+    What an earlier search found best comes first, then the portfolio: the
+    starts of every family, the cheapest first;
     a family's later starts come the sooner, the better its earlier ones did. Then
     TPE (Bergstra et al. 2011) proposes for one family at a time: the one that
     is expected to find something better soonest, given how its trials have
@@ -181,6 +185,11 @@ def search(
         they are: none is done again, and their time counts.
     on_start : callable
         Is told of every candidate that is tried, as that begins.
+    first : sequence of Candidate
+        What an earlier search found good, the best first. That one is tried before
+        all; the others are the first starts of their families. One of a family that
+        is not on the shelf is left out, and all others than the first quarter of
+        ``max_trials``.
 
     Returns
     -------
@@ -198,7 +207,7 @@ def search(
     Wang, C., Wu, Q., Weimer, M. and Zhu, E. (2021). FLAML: A Fast and
     Lightweight AutoML Library. MLSys 3.
     """
-    return _Search(shelf, evaluate, loss, budget, seed, on_trial, earlier, on_start).run()
+    return _Search(shelf, evaluate, loss, budget, seed, on_trial, earlier, on_start, first).run()
 
 
 class _Search:
@@ -214,6 +223,7 @@ class _Search:
         on_trial: Callable[[TrialResult], None],
         earlier: Sequence[TrialResult],
         on_start: Callable[[Candidate], None],
+        first: Sequence[Candidate],
     ) -> None:
         self._families = [family for _, family in sorted(shelf, key=lambda pair: pair[1].cost)]
         self._backend_of = {family.name: backend for backend, family in shelf}
@@ -222,6 +232,8 @@ class _Search:
             for place, (_, family) in enumerate(shelf)
             if family.space
         }
+        known = [each for each in first if self._backend_of.get(each.family) == each.backend]
+        self._first = known[: max(1, budget.max_trials // SHARE_OF_FIRST)]
         self._evaluate = evaluate
         self._score_loss = loss
         self._budget = budget
@@ -348,7 +360,14 @@ class _Search:
         return None
 
     def _proposals(self) -> Iterator[tuple[str, Params]]:
-        waiting = {family.name: list(family.starts) for family in self._families}
+        for candidate in self._first[:1]:
+            yield candidate.family, dict(candidate.params)
+        # What is good is often dear: all at once would leave no time for anything new.
+        waiting: dict[str, list[Params]] = {family.name: [] for family in self._families}
+        for candidate in self._first[1:]:
+            waiting[candidate.family].append(candidate.params)
+        for family in self._families:
+            waiting[family.name] += family.starts
         while any(waiting.values()):
             name = min((name for name in waiting if waiting[name]), key=self._price_of_start)
             yield name, dict(waiting[name].pop(0))
@@ -567,7 +586,7 @@ class _Proposer:
             if name in self._dimensions
         }
         # A start may leave a hyperparameter at its default: TPE then has no value to learn from.
-        if set(point) != set(self._dimensions):
+        if None in point.values() or set(point) != set(self._dimensions):
             return
         [document] = generate_trials_to_calculate([point])._dynamic_trials
         [number] = self._trials.new_trial_ids(1)
@@ -598,7 +617,10 @@ def _hyperopt(name: str, dimension: Dimension) -> Any:
 
 
 def _index(dimension: Dimension, value: Any) -> Any:
-    return dimension.options.index(value) if isinstance(dimension, Choice) else value
+    """Give what hyperopt calls a value; None for a choice that there isn't any more."""
+    if isinstance(dimension, Choice):
+        return dimension.options.index(value) if value in dimension.options else None
+    return value
 
 
 def _plain(dimension: Dimension, value: Any) -> Any:

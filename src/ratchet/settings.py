@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
@@ -203,6 +204,26 @@ def _checked_change(value: Any) -> Any:
     return _checked_row(value)
 
 
+def _checked_command(value: Any) -> Any:
+    """Split a command as a shell would, without ever giving it to one."""
+    words = value
+    if isinstance(value, str):
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"can't be split into words ({error}), got {_shown(value)}") from None
+    if (
+        not isinstance(words, list | tuple)
+        or not words
+        or not all(isinstance(word, str) for word in words)
+    ):
+        raise ValueError(
+            "must be a command such as 'python notify.py', or its words such as"
+            f" [python, notify.py], got {_shown(value)}"
+        )
+    return tuple(words)
+
+
 Expression = Annotated[str, AfterValidator(_checked_expression)]
 Size = Annotated[
     float | str,
@@ -255,6 +276,18 @@ Features = Annotated[
                     },
                 ]
             },
+        }
+    ),
+]
+Command = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_checked_command),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
         }
     ),
 ]
@@ -331,6 +364,8 @@ class Search(Section):
     """Most candidates to try over all families; with no time limit, exactly reproducible."""
     resume: bool = True
     """Whether a search that was interrupted goes on where it stopped."""
+    warm_start: Annotated[str, Field(min_length=1)] | None = None
+    """Whose best trials come first: champion, or a run or version; null begins afresh."""
 
 
 class Validation(StrEnum):
@@ -612,6 +647,59 @@ class Lineage(Section):
     """Code that is in no commit: allow (told), record (with its patch) or refuse (no run)."""
 
 
+class Retrain(Section):
+    """What makes a retraining due when ``ratchet retrain`` asks."""
+
+    on_new_data: bool = True
+    """Whether data that no leader was judged on are a reason."""
+    min_new_rows: Count = 1
+    """Rows in new or changed files from which new data are a reason."""
+    on_drift: bool = True
+    """Whether drift that monitor finds in the new rows is a reason."""
+    on_live_score: bool = True
+    """Whether a champion that is surely worse on the new rows than on its test rows is a reason."""
+    max_age_days: PositiveFloat | None = None
+    """Days since the last training that was judged from which age is a reason; null: never."""
+
+
+class Event(StrEnum):
+    """What people may want to be told of."""
+
+    PROMOTED = "promoted"
+    """A leader is the champion now: every gate passed, or a person has forced it."""
+    REFUSED = "refused"
+    """A leader did not pass a gate, and the champion stays."""
+    ROLLED_BACK = "rolled_back"
+    """A person has brought an earlier champion back."""
+    DRIFT = "drift"
+    """New rows are not like those that the champion was trained on."""
+
+
+class Hooks(Section):
+    """Commands of the user's own that are told what was decided, as JSON on stdin."""
+
+    promoted: Command | None = None
+    """Command that is told of a new champion, such as `python notify.py`; null tells nobody."""
+    refused: Command | None = None
+    """Command that is told of a leader that a gate has kept back."""
+    rolled_back: Command | None = None
+    """Command that is told when an earlier champion was brought back."""
+    drift: Command | None = None
+    """Command that is told when monitor has found drift."""
+    timeout_seconds: PositiveFloat = 60.0
+    """Seconds after which a command is ended; that fails nothing."""
+
+    def command(self, event: Event) -> tuple[str, ...] | None:
+        """Give the command that is told of an event; None where there is none."""
+        commands = {
+            Event.PROMOTED: self.promoted,
+            Event.REFUSED: self.refused,
+            Event.ROLLED_BACK: self.rolled_back,
+            Event.DRIFT: self.drift,
+        }
+        return commands[event]
+
+
 class Settings(Section):
     """All of ``params.yaml``."""
 
@@ -637,6 +725,10 @@ class Settings(Section):
     """Where MLflow keeps the runs."""
     lineage: Lineage = Lineage()
     """What a run records of the code that made it."""
+    retrain: Retrain = Retrain()
+    """What makes a retraining due when ``ratchet retrain`` asks."""
+    hooks: Hooks = Hooks()
+    """Commands of the user's own that are told what was decided, as JSON on stdin."""
 
     @property
     def model_name(self) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from ratchet import backends, derived, ensemble, folds, metrics, rivals
 from ratchet.backends import Backend, Family, Interpretability, Task, blas
 from ratchet.bench import Bench, Refit, Spare
-from ratchet.course import Chosen, Course, Made
+from ratchet.course import Chosen, Course, Made, Starts
 from ratchet.errors import RatchetError, SettingsError
 from ratchet.features import Preparation, as_features, preparation
 from ratchet.folds import Fold
@@ -36,6 +36,9 @@ ENSEMBLE = "ensemble"
 """Phase in which members are chosen."""
 REFIT = "refit"
 """Phase in which they are fitted on all rows."""
+
+NO_STARTS = Starts()
+"""What a search begins with that knows of no earlier one."""
 
 # Without a time limit, up to so many rows are dealt to folds; more have a holdout.
 ROWS_FOR_FOLDS = 10_000
@@ -190,6 +193,7 @@ def train(
     deadline: float | None = None,
     journal: Journal | None = None,
     replay: Course | None = None,
+    starts: Starts = NO_STARTS,
 ) -> Training:
     """Search, let the best candidates answer together, and fit them on all rows.
 
@@ -218,6 +222,8 @@ def train(
     replay : Course, optional
         A search of the same rows and settings to make again: whatever a clock
         decided in it is taken from there, and no clock is looked at.
+    starts : Starts
+        What the search begins with, as far as there is time for it.
 
     Raises
     ------
@@ -244,7 +250,7 @@ def train(
         bench = _bench(make, shelf, seconds, kept)
         bench.remember(kept)
         earlier = [trial for trial, _ in kept]
-        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, earlier)
+        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, earlier, starts)
     else:
         bench = make.again(replay)
         trials = _replayed(bench, shelf, replay, on_trial, on_start)
@@ -489,6 +495,7 @@ def _search(
     on_start: Callable[[Candidate], None],
     journal: Journal | None,
     earlier: Sequence[TrialResult],
+    starts: Starts,
 ) -> tuple[TrialResult, ...]:
     settings = bench.settings
     keep_best = _keeps_best(bench)
@@ -537,6 +544,7 @@ def _search(
         ended,
         earlier,
         on_start,
+        starts.affordable(bench.task.n_rows, None if seconds is None else SHARE_OF_ONE * seconds),
     )
 
 

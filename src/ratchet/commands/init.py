@@ -1,8 +1,6 @@
 """Makes a project of a table: looks at it, writes the files, records the data."""
 
-import getpass
 import logging
-import os
 import re
 import shutil
 import sys
@@ -14,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet import files, lineage, packaged, scratch, settings
-from ratchet.commands import draft, scaffold
+from ratchet.commands import draft, programs, scaffold
 from ratchet.commands.draft import SCHEMA_FILE, Draft
 from ratchet.errors import RatchetError
 from ratchet.interrupts import terminated_as_interrupt
@@ -133,6 +131,11 @@ def plan(
         Choice("name", name or _name(folder), ""),
         Choice("data.source", setting, ""),
         Choice("train.plugins", [scaffold.OWN], f"src/{scaffold.OWN}.py is for your own."),
+        Choice(
+            "train.search.warm_start",
+            "champion",
+            "A retraining begins with what the champion is made of, where there is one.",
+        ),
     ]
     if budget is not None:
         choices.append(Choice("train.search.budget_seconds", budget, ""))
@@ -276,7 +279,8 @@ def _build(what: Plan, staging: Path) -> None:
     if (staging / ".dvc").is_dir():
         _dvc(staging, "add", "--quiet", what.tracked)
     if what.git and what.repository is None:
-        _commit(staging)
+        # A champion needs one, and nobody else's history is concerned.
+        programs.commit(staging, _MESSAGE)
 
 
 def _copy_data(what: Plan, staging: Path) -> None:
@@ -302,28 +306,7 @@ def _copy_data(what: Plan, staging: Path) -> None:
 
 
 def _dvc(folder: Path, *arguments: str) -> None:
-    environment = {**scratch.inherited(), "DVC_NO_ANALYTICS": "true"}
-    command = [sys.executable, "-m", "dvc", *arguments]
-    try:
-        scratch.run(command, folder, environment, logger.debug)
-    except scratch.StepError as error:
-        raise RatchetError(f"`dvc {' '.join(arguments)}` failed: {error}.") from None
-
-
-def _commit(folder: Path) -> None:
-    """Make the first commit: a champion needs one, and nobody else's history is concerned."""
-    lineage.git(folder, "add", "--all")
-    known = lineage.ask_git(folder, "config", "user.email") or os.environ.get("GIT_AUTHOR_EMAIL")
-    who = () if known else ("-c", f"user.name={_user()}", "-c", f"user.email={_user()}@localhost")
-    quiet = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgsign=false")
-    lineage.git(folder, *who, *quiet, "commit", "--quiet", "--message", _MESSAGE)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number without a name
-        return "ratchet"
+    programs.dvc(folder, *arguments, environment=scratch.inherited(), tell=logger.debug)
 
 
 def _names(what: Plan) -> list[str]:

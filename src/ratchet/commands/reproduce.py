@@ -519,6 +519,9 @@ class _Attempt:
         judging = values.get("evaluate")
         if isinstance(judging, dict) and "report" in judging:
             judging["report"] = False  # nobody reads it, and its curves and reasons take time
+        search = (values.get("train") or {}).get("search")
+        if isinstance(search, dict) and "warm_start" in search:
+            search["warm_start"] = None  # a replay has it on record, and this store no champion
         if self._is_replay_missing:
             values["train"] = self._counted(values["train"])
         params.parent.mkdir(parents=True, exist_ok=True)

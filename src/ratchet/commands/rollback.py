@@ -2,8 +2,8 @@
 
 import logging
 
+from ratchet import hooks, tracking
 from ratchet import settings as settings_module
-from ratchet import tracking
 from ratchet.errors import RatchetError
 from ratchet.project import Project
 from ratchet.registry import champion, versions
@@ -76,6 +76,19 @@ def run(project: Project, *, reason: str, to: int | None = None) -> Version:
         settings.model_name,
         reigning.number,
         reason,
+    )
+    hooks.fire(
+        project,
+        hooks.Event.ROLLED_BACK,
+        {
+            "version": target.number,
+            "champion": reigning.number,
+            "reason": reason,
+            "run_id": target.run_id,
+            "line": line.number,
+            "decision_run": line.decision_run,
+            "decided_at": line.at,
+        },
     )
     return target
 

@@ -397,6 +397,26 @@ class Ledger:
         value: dict[str, Any] = json.loads(content)
         return value
 
+    def has_judged(self, data_version: str) -> bool:
+        """Tell whether a decision was made on a leader that was trained on a data version.
+
+        Parameters
+        ----------
+        data_version : str
+            The md5 that DVC gives the data.
+
+        Raises
+        ------
+        StoreError
+            If the store fails.
+        """
+        with tracking.translated():
+            found = mlflow.MlflowClient().search_runs(
+                [self.experiment_id], f"tags.`ratchet.data_version` = '{data_version}'"
+            )
+        # One that came second was superseded, and its leader judged again.
+        return any(_NUMBER_TAG in run.data.tags for run in found)
+
     def _decisions(self) -> Iterator[Run]:
         client, token = mlflow.MlflowClient(), None
         while True:

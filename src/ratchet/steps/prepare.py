@@ -31,7 +31,7 @@ from ratchet.runfile import RunFile
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.steps import notes as written
-from ratchet.steps import origin
+from ratchet.steps import origin, warmth
 from ratchet.table import Prepared, Table
 from ratchet.tracking import Input, Score
 
@@ -105,6 +105,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
     }
     known = {name: {ROW: hashes[rows]} for name, rows in parts.items()}
     schema = table.with_statistics(prepared.schema, frames["train"])
+    starts = warmth.find(project, schema.problem)
     warned = [f"{each.told}." for each in checked.warnings] if checked else []
     notes = (*warned, *raw.notes, *prepared.notes, *dealt.notes, *report.notes)
     with tracking.run(project, "prepare") as run_id:
@@ -123,6 +124,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
                 table.write_parquet(frame.assign(**known[name]), folder / f"{name}.parquet")
             schema.save(folder / "schema.json")
             origin.write_data(state, folder)
+            warmth.save(starts, folder)
             leakage.save(report.findings, folder / "leakage.json")
             if rules is not None and checked is not None:
                 checked.save(folder / CHECKED, rules)

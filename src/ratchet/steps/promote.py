@@ -8,7 +8,7 @@ from enum import StrEnum
 from math import isnan
 from typing import Any, Self
 
-from ratchet import files, lineage, settings, tracking
+from ratchet import files, hooks, lineage, settings, tracking
 from ratchet.errors import RatchetError
 from ratchet.gates import GateResult
 from ratchet.lineage import Lineage
@@ -189,6 +189,8 @@ def run(
     logger.info(
         "promote: %s, in %.1f s: %s", decision.outcome, time.monotonic() - started, decision.reason
     )
+    event = hooks.Event.PROMOTED if decision.promoted else hooks.Event.REFUSED
+    hooks.fire(project, event, {**decision.plain(), "leader": challenger.name})
     return decision
 
 

@@ -36,7 +36,7 @@ from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.search import Candidate, TrialResult
 from ratchet.settings import flat
-from ratchet.steps import notes, origin, prepare
+from ratchet.steps import notes, origin, prepare, warmth
 from ratchet.tracking import File, LoggedModel, Param, Score, Tag, TrialWriter
 from ratchet.trainer import Rival, Training
 
@@ -221,6 +221,9 @@ def run(
         logger.info(
             "train: replay of %d trials of run %s", len(before.course.trials), before.run_id
         )
+    starts = warmth.load(project) if before is None else before.starts
+    if starts.found and before is None:
+        logger.info("train: begins with the best trials of run %s", str(starts.run_id)[:8])
     journal = None if before else _journal(project)
     trials: list[TrialResult] = []
 
@@ -254,14 +257,18 @@ def run(
                 deadline=_deadline(project, started),
                 journal=journal,
                 replay=None if before is None else before.course,
+                starts=starts,
             )
         except RatchetError:  # it came to its end: the next one has to try everything again
             _forget(journal)
             raise
         on_phase("log")
-        record = Record(run_id, given, _searched(project), training.course)
+        record = Record(run_id, given, _searched(project), training.course, starts, len(train_rows))
         # Before the model is logged, which takes over what its run says of its lineage.
-        tracking.write(run_id, [*_params(training), *_repeatable(training, before)])
+        tracking.write(
+            run_id,
+            [*_params(training), *_repeatable(training, before), *warmth.tags(starts)],
+        )
         with files.whole_folder(project.trained) as folder:
             record.save(folder / SEARCH_FILE)
             leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
@@ -412,6 +419,7 @@ def _journal(project: Project) -> Journal:
     digest = hashlib.sha256(json.dumps(searched, sort_keys=True, default=repr).encode())
     for name in ("train.parquet", "valid.parquet", "schema.json"):
         digest.update((project.prepared / name).read_bytes())
+    digest.update(json.dumps(warmth.load(project).plain(), default=repr).encode())
     for path in sorted((project.root / "src").rglob("*.py")):
         digest.update(path.read_bytes())
     for name, version in lineage.library_versions(backends.packages()):
