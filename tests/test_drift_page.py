@@ -1,4 +1,4 @@
-"""The page of a drift report: what it says, that it stands alone, and that everybody can read it."""
+"""The page of a drift report: what it says, that it stands alone, that everybody can read it."""
 
 import re
 from dataclasses import replace

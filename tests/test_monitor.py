@@ -99,6 +99,23 @@ def test_rows_that_moved_are_drift_and_the_command_exits_with_1(watched, call, t
     assert page.count("<figure") == 2  # the column, and what the model answers
 
 
+def test_a_hook_is_told_of_drift_and_of_nothing_less(watched, tmp_path):
+    heard = tmp_path / "heard.json"
+    params = yaml.safe_load(watched.params_file.read_text(encoding="utf-8"))
+    params["hooks"] = {"drift": ["tee", str(heard)]}
+    watched.params_file.write_text(yaml.safe_dump(params), encoding="utf-8")
+    listening = Project.open(watched.params_file)
+    monitor.run(listening, written(tmp_path, new_rows()))
+    assert not heard.exists()
+    moved = new_rows()
+    moved["size"] += 120
+    report = monitor.run(listening, written(tmp_path, moved, "moved"))
+    told = json.loads(heard.read_text(encoding="utf-8"))
+    assert (told["event"], told["verdict"], told["version"]) == ("drift", "drift", 1)
+    assert told["reasons"] == list(report.reasons)
+    assert told["run_id"] == report.run_id
+
+
 def test_without_labels_there_is_no_live_score_and_quiet_is_a_line(watched, call, tmp_path):
     source = written(tmp_path, new_rows().drop(columns=["price", "dear"]))
     code, out, err = call("monitor", "--params", watched.params_file, "--data", source, "--quiet")

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -27,7 +26,7 @@ from ratchet.registry.ledger import Kind, Ledger, Line
 from ratchet.registry.versions import Version
 from ratchet.retraining import Due, Facts
 from ratchet.search import Candidate, TrialResult
-from ratchet.steps import origin
+from ratchet.steps import monitor, origin
 from ratchet.steps.promote import Decision
 from ratchet.steps.train import Leader
 from ratchet.tracking import File, Score, Tag
@@ -540,8 +539,7 @@ def _watched(project: Project, facts: Facts, fresh: tuple[Path, ...], watch: Wat
 
 def _monitor(project: Project, rows: Path) -> Watched:
     """Ask the step monitor."""
-    found: Watched = import_module("ratchet.steps.monitor").run(project, rows)
-    return found
+    return monitor.run(project, rows)
 
 
 def _has_dvc(project: Project) -> bool:

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from ratchet import (
     drift,
     expressions,
     files,
+    hooks,
     lineage,
     model,
     recorded,
@@ -175,6 +176,22 @@ def run(
         f"{report.n_rows:,}",
         seconds,
     )
+    if report.verdict is Verdict.DRIFT:
+        hooks.fire(
+            project,
+            hooks.Event.DRIFT,
+            {
+                "version": report.version,
+                "verdict": report.verdict.value,
+                "reasons": list(report.reasons),
+                "source": report.source,
+                "data_version": report.data_version,
+                "n_rows": report.n_rows,
+                "live": None if report.live is None else asdict(report.live),
+                "run_id": report.run_id,
+                "decided_at": report.made,
+            },
+        )
     return report
 
 
