@@ -247,7 +247,8 @@ def _ends(times: pd.Series) -> tuple[pd.Timestamp, pd.Timestamp] | None:
     known = times.dropna()
     if not len(known):
         return None
-    first, last = known.quantile([STRAY, 1 - STRAY], interpolation="nearest")
+    ends: Any = known.quantile([STRAY, 1 - STRAY], interpolation="nearest")
+    first, last = ends
     return first, last
 
 
