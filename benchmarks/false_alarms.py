@@ -187,8 +187,10 @@ def suits(task: Task, size: int) -> bool:
 # Drifts
 
 
-def shifted(task: Task, new: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Shift a column of numbers by half of its standard deviation."""
+def shifted(
+    task: Task, new: pd.DataFrame, rng: np.random.Generator, by: float = 0.5
+) -> pd.DataFrame:
+    """Shift a column of numbers by a share of its standard deviation."""
     names = [
         each.name
         for each in task.schema.columns
@@ -196,7 +198,7 @@ def shifted(task: Task, new: pd.DataFrame, rng: np.random.Generator) -> pd.DataF
         if each.kind is Kind.NUMBER and task.frame[each.name].quantile([0.25, 0.75]).nunique() > 1
     ]
     name = rng.choice(names)
-    return new.assign(**{name: new[name] + 0.5 * clipped_deviation(task.frame[name])})
+    return new.assign(**{name: new[name] + by * clipped_deviation(task.frame[name])})
 
 
 def clipped_deviation(values: pd.Series) -> float:
@@ -204,18 +206,22 @@ def clipped_deviation(values: pd.Series) -> float:
     return float(values.clip(*values.quantile([0.01, 0.99])).std())
 
 
-def labelled(task: Task, new: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Put a label that never was into 5 % of the rows of a column."""
+def labelled(
+    task: Task, new: pd.DataFrame, rng: np.random.Generator, in_: float = 0.05
+) -> pd.DataFrame:
+    """Put a label that never was into a share of the rows of a column."""
     name = rng.choice(task.schema.of_kind(Kind.CATEGORY))
     strange = -1.0 if pd.api.types.is_numeric_dtype(new[name]) else "never seen"
-    return new.assign(**{name: new[name].mask(share_of(new, 0.05, rng), strange)})
+    return new.assign(**{name: new[name].mask(share_of(new, in_, rng), strange)})
 
 
-def emptied(task: Task, new: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Take the values of 10 % of the rows of a column away."""
+def emptied(
+    task: Task, new: pd.DataFrame, rng: np.random.Generator, of: float = 0.1
+) -> pd.DataFrame:
+    """Take the values of a share of the rows of a column away."""
     names = [each.name for each in task.schema.columns if new[each.name].notna().mean() > 0.9]
     name = rng.choice(names)
-    return new.assign(**{name: new[name].mask(share_of(new, 0.1, rng))})
+    return new.assign(**{name: new[name].mask(share_of(new, of, rng))})
 
 
 def share_of(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -227,14 +233,17 @@ def share_of(rows: pd.DataFrame, share: float, rng: np.random.Generator) -> np.n
 
 PLANTS: dict[str, Change] = {
     "a column of numbers shifted by 0.5 sd": shifted,
+    "a column of numbers shifted by 0.2 sd": partial(shifted, by=0.2),
     "a new label in 5 % of the rows": labelled,
+    "a new label in 2 % of the rows": partial(labelled, in_=0.02),
     "10 % more missing values": emptied,
+    "3 % more missing values": partial(emptied, of=0.03),
 }
 
 
 def plantable(task: Task, plant: str) -> bool:
     """Tell whether a table has columns for a drift."""
-    return PLANTS[plant] is not labelled or bool(task.schema.of_kind(Kind.CATEGORY))
+    return "label" not in plant or bool(task.schema.of_kind(Kind.CATEGORY))
 
 
 def simulated(seed: int, size: int, strength: float) -> tuple[str, str]:

@@ -56,11 +56,10 @@ def test_the_page_has_the_verdict_the_reasons_and_a_picture_of_what_moved(html):
         "The model",
         "How it was compared",
     ]
-    drawn = [
-        each for section in shown.sections for block in section.blocks for each in block.drawings
-    ]
-    assert [each.title for each in drawn] == ["Column size", "Column town", "Column predictions"]
-    assert drawn[1].told.startswith("Largest change of town: ")
+    blocks = [block for section in shown.sections for block in section.blocks]
+    drawn = {each.title: each.told for block in blocks for each in block.drawings}
+    assert set(drawn) == {"Column size", "Column town", "Column predictions"}
+    assert drawn["Column town"].startswith("Largest change of town: ")
     assert html.count("<figure") == 3
 
 

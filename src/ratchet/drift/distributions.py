@@ -20,6 +20,8 @@ MIN_ROWS_PER_NAME = 5
 """Rows that a label needs to be kept by name: a rare one may be somebody's."""
 MAX_KNOWN = 20_000
 """Different labels up to which it is known whether a label is new."""
+STRAY = 0.002
+"""Share of the times on either side that may lie anywhere."""
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -212,25 +214,25 @@ def weekdays(times: pd.Series) -> pd.Series:
 
 
 def days(times: pd.Series) -> float:
-    """Give the time from the first to the last, in days; 0 for none."""
-    known = times.dropna()
-    return float((known.max() - known.min()) / pd.Timedelta(days=1)) if len(known) else 0.0
+    """Give the time from the first to the last, in days, but for stray ones; 0 for none."""
+    ends = _ends(times)
+    return 0.0 if ends is None else float((ends[1] - ends[0]) / pd.Timedelta(days=1))
 
 
 def calendar(times: pd.Series) -> tuple[int, ...]:
-    """Count the Mondays, Tuesdays, … from the first day to the last.
+    """Count the Mondays, Tuesdays, … from the first day to the last, but for stray ones.
 
     Examples
     --------
     >>> calendar(pd.Series(pd.to_datetime(["2026-03-02", "2026-03-10"])))
     (2, 2, 1, 1, 1, 1, 1)
     """
-    known = times.dropna()
-    if not len(known):
+    ends = _ends(times)
+    if ends is None:
         return (0,) * len(WEEKDAYS)
-    span = int((known.max().normalize() - known.min().normalize()) / pd.Timedelta(days=1)) + 1
-    first = known.min().day_of_week
-    return tuple((span + 6 - (day - first) % 7) // 7 for day in range(7))
+    first, last = (each.normalize() for each in ends)
+    span = int((last - first) / pd.Timedelta(days=1)) + 1
+    return tuple((span + 6 - (day - first.day_of_week) % 7) // 7 for day in range(7))
 
 
 def shown(value: float, kind: Kind) -> str:
@@ -238,6 +240,16 @@ def shown(value: float, kind: Kind) -> str:
     if kind is Kind.DATETIME:
         return wording.value(pd.Timestamp(value, unit="s"), kind)
     return wording.number(float(f"{value:.4g}"))
+
+
+def _ends(times: pd.Series) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+    """Give the first and the last time, but for a few: tables hold some of other years."""
+    known = times.dropna()
+    if not len(known):
+        return None
+    ends: Any = known.quantile([STRAY, 1 - STRAY], interpolation="nearest")
+    first, last = ends
+    return first, last
 
 
 def _counts(values: np.ndarray, cuts: np.ndarray) -> np.ndarray:
