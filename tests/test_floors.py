@@ -23,7 +23,7 @@ FLOORS = (
         "sources",
         "terminal",
     },
-    {"derived", "lineage", "metrics", "schema", "settings"},
+    {"conformal", "derived", "lineage", "metrics", "schema", "settings"},
     {"association", "features", "profile", "project", "splits", "table", "taxi", "wording"},
     {"backends", "datachecks", "ensemble", "gates", "leakage"},
     {"advice", "evaluation", "figures", "likeness", "model", "searched"},

@@ -153,6 +153,19 @@ def taken_apart(model: Any) -> tuple[Part, ...]:
     )
 
 
+def threshold_of(model: Any) -> float | None:
+    """Give the probability above which a model says the positive class; None for one half.
+
+    Parameters
+    ----------
+    model : estimator
+        What ``combine`` made, also when it was saved since.
+    """
+    from sklearn.model_selection import FixedThresholdClassifier
+
+    return float(model.threshold) if isinstance(model, FixedThresholdClassifier) else None
+
+
 def _voters(model: Any) -> list[tuple[Any, float]]:
     """Give the members of a vote of ours with their weights; anything else is alone."""
     from sklearn.ensemble import VotingClassifier, VotingRegressor
