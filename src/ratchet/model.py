@@ -224,7 +224,14 @@ def predict(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
     return Predictions(codes, np.asarray(model.predict_proba(features))[:, order])
 
 
-def answers(model: Any, frame: pd.DataFrame, schema: Schema, *, probabilities: bool) -> Predictions:
+def answers(
+    model: Any,
+    frame: pd.DataFrame,
+    schema: Schema,
+    *,
+    probabilities: bool,
+    at_once: int = ROWS_AT_ONCE,
+) -> Predictions:
     """Ask a model about many rows, one question each, where ``predict`` asks two.
 
     Parameters
@@ -238,11 +245,13 @@ def answers(model: Any, frame: pd.DataFrame, schema: Schema, *, probabilities: b
     probabilities : bool
         Whether a classifier's probabilities are wanted rather than its decisions. Then ``values``
         are the likeliest classes, whatever its threshold; one that has none gives decisions.
+    at_once : int
+        Most rows of a call.
     """
     ask = _probable if probabilities and hasattr(model, "predict_proba") else _decided
     parts = [
-        ask(model, frame.iloc[start : start + ROWS_AT_ONCE], schema)
-        for start in range(0, len(frame), ROWS_AT_ONCE)
+        ask(model, frame.iloc[start : start + at_once], schema)
+        for start in range(0, len(frame), at_once)
     ]
     said = [each.probabilities for each in parts if each.probabilities is not None]
     values = np.concatenate([each.values for each in parts])

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -257,7 +258,7 @@ class _Line:
         columns = [*self._answering.columns(ready.features)]
         if self._numbered:
             first, n = piece.first + 1, len(piece.table)
-            columns += [pa.repeat(name, n), pa.array(range(first, first + n), pa.int64())]
+            columns += [pa.repeat(name, n), pa.array(np.arange(first, first + n))]
         kept = [piece.table[name] for name in schema.names[: len(schema) - len(columns)]]
         arrays = [
             column.cast(field.type) for column, field in zip([*kept, *columns], schema, strict=True)
