@@ -161,7 +161,7 @@ def coverage(tables: dict[str, Any], seeds: int) -> None:
                 (folder / "data").mkdir()
                 for part, frame in frames().items():
                     frame.to_parquet(folder / "data" / f"{part}.parquet")
-                project = trained(folder, data, seed=seed, split=by)
+                project = trained(folder, data, seed=seed, split=by, train__problem="regression")
                 tracking.connect(project)
                 known = Conformal.load(project.trained / FILE)
                 schema = Schema.load(project.prepared / "schema.json")
@@ -183,7 +183,7 @@ def coverage(tables: dict[str, Any], seeds: int) -> None:
 
 def real_tables() -> dict[str, Any]:
     """Describe the real tables that are there: their rows, settings and split."""
-    at_random = {"method": "random", "test": 0.2, "valid": 0.2}
+    at_random: dict[str, Any] = {"method": "random", "test": 0.2, "valid": 0.2}
     tables = {}
     if (REAL_DATA / "ames.parquet").exists():
         ames = {"target": "SalePrice"}
@@ -248,8 +248,9 @@ def main() -> int:
         told("| model | rows | the model alone, s | predict, s | ratio | rows a second |")
         told("|---|---|---|---|---|---|")
         told(
-            f"| {measured.family} | {measured.rows:,} | {measured.alone:.2f} | {measured.command:.2f}"
-            f" | {measured.ratio:.3f} | {measured.rows / measured.command:,.0f} |"
+            f"| {measured.family} | {measured.rows:,} | {measured.alone:.2f}"
+            f" | {measured.command:.2f} | {measured.ratio:.3f}"
+            f" | {measured.rows / measured.command:,.0f} |"
         )
         peaks = [peak(project, each) for each in (small, many)]
         told("\n| rows | the whole command, s | peak memory, MB |")

@@ -76,7 +76,7 @@ class Inputs:
         """
         for file in self.files:
             try:
-                rows.accept(file.frame(file.schema.empty_table(), self.kinds), self.schema)
+                rows.accept(pd.DataFrame(columns=file.schema.names), self.schema)
             except DataError as error:
                 raise DataError(f"{file.path.name}: {error}") from None
 

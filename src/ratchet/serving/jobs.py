@@ -66,7 +66,7 @@ class Order:
             f"{name} has changed" for name in ours if name in theirs and ours[name] != theirs[name]
         ]
         told += [
-            f"{name} was {self.choices.get(name)} and is {other.choices.get(name)}"
+            f"{name} was {self.choices.get(name)!r} and is {other.choices.get(name)!r}"
             for name in dict.fromkeys([*self.choices, *other.choices])
             if self.choices.get(name) != other.choices.get(name)
         ]
