@@ -171,8 +171,8 @@ def test_labels_that_are_numbers_are_the_same_with_a_point(tiny, store, tmp_path
     new.to_parquet(tmp_path / "rows.parquet")
     said = []
     for name in ("whole.csv", "points.csv", "rows.parquet"):
-        score(project, tmp_path / name, tmp_path / f"{name[:-4]}-out", rows_at_once=30)
-        [part] = (tmp_path / f"{name[:-4]}-out").iterdir()
+        score(project, tmp_path / name, tmp_path / f"{name.split(".")[0]}-out", rows_at_once=30)
+        [part] = (tmp_path / f"{name.split(".")[0]}-out").iterdir()
         read = pd.read_csv if part.suffix == ".csv" else pd.read_parquet
         said.append(read(part)["prediction"].to_numpy())
     assert np.allclose(said[0], said[1]) and np.allclose(said[0], said[2])
