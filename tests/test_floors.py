@@ -33,6 +33,7 @@ FLOORS = (
         "curves",
         "dependence",
         "explanation",
+        "export",
         "importance",
         "rivals",
         "search",
@@ -53,6 +54,8 @@ FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in name
 ONLY_IN = {
     "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "tracking"},
     "hyperopt": {"search"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},
     "xgboost": {"backends"},

@@ -171,8 +171,9 @@ def test_labels_that_are_numbers_are_the_same_with_a_point(tiny, store, tmp_path
     new.to_parquet(tmp_path / "rows.parquet")
     said = []
     for name in ("whole.csv", "points.csv", "rows.parquet"):
-        score(project, tmp_path / name, tmp_path / f"{name.split(".")[0]}-out", rows_at_once=30)
-        [part] = (tmp_path / f"{name.split(".")[0]}-out").iterdir()
+        out = tmp_path / f"out-{name.partition('.')[0]}"
+        score(project, tmp_path / name, out, rows_at_once=30)
+        [part] = out.iterdir()
         read = pd.read_csv if part.suffix == ".csv" else pd.read_parquet
         said.append(read(part)["prediction"].to_numpy())
     assert np.allclose(said[0], said[1]) and np.allclose(said[0], said[2])

@@ -340,6 +340,42 @@ def predict(
         typer.echo(found.line())
 
 
+@app.command()
+def export(
+    reference: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    to: Annotated[
+        Path, typer.Option(help="File to write, ending in .onnx.", metavar="FILE")
+    ] = Path("model.onnx"),
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a model as an ONNX file, after both have answered the same rows alike."""
+    project = _project(params, set_)
+    from ratchet import terminal
+
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    with terminal.nothing_on_stdout():
+        from ratchet.commands import export as command
+
+        found = command.run(project, reference, to)
+    if json:
+        from dataclasses import asdict
+
+        typer.echo(_json(asdict(found)))
+    elif quiet:
+        typer.echo(found.line())
+
+
 @app.command(name="status")
 def status_(
     params: ParamsOption = DEFAULT_PARAMS,

@@ -168,6 +168,19 @@ def download_model(uri: str, folder: Path) -> Path:
             raise StoreError(f"The files of {uri} are gone: {error}.") from error
 
 
+def example_of(uri: str, folder: Path) -> pd.DataFrame | None:
+    """Read the rows that a model was saved with to show what it takes; None without any.
+
+    Raises
+    ------
+    StoreError
+        If there is no such model.
+    """
+    place = download_model(uri, folder)
+    found = mlflow.models.Model.load(str(place)).load_input_example(str(place))
+    return found if isinstance(found, pd.DataFrame) else None
+
+
 def series(run_id: str, name: str) -> tuple[tuple[int, float], ...]:
     """Read every step and value of a metric, in the order of the steps.
 

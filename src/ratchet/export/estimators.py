@@ -9,6 +9,22 @@ from ratchet.export import trees
 from ratchet.export.graph import ConversionError, Graph, Value
 from ratchet.export.preparing import of_numbers
 
+FAMILIES = (
+    "baseline",
+    "linear",
+    "ridge",
+    "elastic_net",
+    "logistic",
+    "random_forest",
+    "extra_trees",
+    "hist_boosting",
+    "kernel",
+    "lightgbm",
+    "xgboost",
+    "mlp",
+)
+"""Families whose models can be converted, as ``train.families`` calls them."""
+
 # What LightGBM and XGBoost add up are quantities themselves under these objectives.
 _PLAIN_LIGHTGBM = ("regression", "regression_l1", "huber", "fair", "quantile", "mape")
 _PLAIN_XGBOOST = ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror")
@@ -30,9 +46,7 @@ def converted(graph: Graph, estimator: Any, value: Value) -> Value:
     name = type(estimator).__name__
     convert = _CONVERTERS.get(name)
     if convert is None:
-        raise ConversionError(
-            f"{name} can't be converted. Those that can: {', '.join(sorted(_CONVERTERS))}"
-        )
+        raise ConversionError(f"there is no counterpart of {name}")
     return convert(graph, estimator, value)
 
 

@@ -21,7 +21,11 @@ _ERAS = 100
 # Days from the calendar's first of March of the year 0 to 1970.
 _EPOCH = 719_468
 
+# Labels that no table holds, and what the codes of labels that are numbers are for missing ones
+# and for what is no whole number: labels are far from both.
 _UNSEEN = "\x00 a label that no table holds"
+_UNSEEN_NUMBER = 2.0**52 + 0.5
+_NO_NUMBER, _NO_WHOLE = -(2.0**62), 2.0**62
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Columns:
     schema: Schema
     """What they hold."""
     names: Mapping[str, str]
-    """Name of each one's value: text, whole microseconds, or double precision; all (n, 1)."""
+    """Name of each one's value, of shape (n, 1): text, whole microseconds, or numbers in double
+    precision."""
 
     def column(self, name: str) -> Column:
         """Find what is known of a column."""
@@ -39,11 +44,20 @@ class Columns:
 
     def is_text(self, name: str) -> bool:
         """Tell whether a column holds text."""
+        return is_text(self.column(name))
+
+    def is_label(self, name: str) -> bool:
+        """Tell whether a column holds labels, which may be numbers."""
         return self.column(name).kind in (Kind.CATEGORY, Kind.TEXT)
 
     def is_time(self, name: str) -> bool:
         """Tell whether a column holds times."""
         return self.column(name).kind is Kind.DATETIME
+
+
+def is_text(column: Column) -> bool:
+    """Tell whether a column holds text: labels are that or numbers."""
+    return column.kind is not Kind.DATETIME and column.dtype != "float64"
 
 
 def converted(graph: Graph, transformer: Any, columns: Columns) -> Value:
@@ -62,16 +76,12 @@ def converted(graph: Graph, transformer: Any, columns: Columns) -> Value:
         for step in others:
             value = of_numbers(graph, step, value)
         return value
-    parts = []
-    for _, part, chosen in transformer.transformers_:
-        names = [str(name) for name in np.atleast_1d(chosen)] if not isinstance(part, str) else []
-        if isinstance(part, str) and part == "drop":
-            continue
-        if isinstance(part, str):
-            names = [str(name) for name in np.atleast_1d(chosen)]
-        if names:
-            parts.append(_of_columns(graph, part, names, columns))
-    return graph.joined(parts)
+    return graph.joined(
+        [
+            _of_columns(graph, part, [str(name) for name in np.atleast_1d(chosen)], columns)
+            for part, chosen in _kept(transformer)
+        ]
+    )
 
 
 def of_numbers(graph: Graph, step: Any, value: Value) -> Value:
@@ -107,9 +117,8 @@ def of_numbers(graph: Graph, step: Any, value: Value) -> Value:
             return graph.joined(
                 [
                     of_numbers(graph, each, graph.columns(value, _places(chosen, value.width)))
-                    for _, each, chosen in step.transformers_
-                    if not (isinstance(each, str) and each == "drop")
-                    and _places(chosen, value.width)
+                    for each, chosen in _kept(step)
+                    if _places(chosen, value.width)
                 ]
             )
         case StandardScaler():
@@ -149,7 +158,7 @@ def _of_columns(graph: Graph, part: Any, names: Sequence[str], columns: Columns)
         for step in rest:
             value = of_numbers(graph, step, value)
         return value
-    if all(columns.is_text(name) for name in names) and not isinstance(part, str):
+    if all(columns.is_label(name) for name in names) and not isinstance(part, str):
         return graph.joined([_tabulated(graph, part, names, name, columns) for name in names])
     if any(columns.is_text(name) for name in names):
         return _derived(graph, part, names, columns)
@@ -183,7 +192,7 @@ def _derived(graph: Graph, part: Any, names: Sequence[str], columns: Columns) ->
     match part:
         case Pipeline():
             first, *others = [step for _, step in part.steps]
-            if isinstance(first, ColumnTransformer) and len(names) and _one_text(first, columns):
+            if isinstance(first, ColumnTransformer) and len(names) and _one_label(first, columns):
                 (name,) = _named(first)
                 return _tabulated(graph, part, names, name, columns)
             value = _derived(graph, first, names, columns)
@@ -196,7 +205,7 @@ def _derived(graph: Graph, part: Any, names: Sequence[str], columns: Columns) ->
             )
         case ColumnTransformer():
             parts = []
-            for _, each, chosen in part.transformers_:
+            for each, chosen in _kept(part):
                 for name in [str(n) for n in np.atleast_1d(chosen)]:
                     if columns.is_text(name):
                         raise ConversionError(f"what is computed from {name!r} can't be converted")
@@ -208,13 +217,22 @@ def _derived(graph: Graph, part: Any, names: Sequence[str], columns: Columns) ->
     raise ConversionError(f"{type(part).__name__} can't be converted ({listed(list(names))})")
 
 
-def _one_text(step: Any, columns: Columns) -> bool:
+def _one_label(step: Any, columns: Columns) -> bool:
     names = _named(step)
-    return len(names) == 1 and columns.is_text(names[0])
+    return len(names) == 1 and columns.is_label(names[0])
 
 
 def _named(step: Any) -> list[str]:
-    return [str(n) for _, _, chosen in step.transformers_ for n in np.atleast_1d(chosen)]
+    return [str(name) for _, chosen in _kept(step) for name in np.atleast_1d(chosen)]
+
+
+def _kept(step: Any) -> list[tuple[Any, Any]]:
+    """Give the parts of a column transformer, each with its columns, but for what is dropped."""
+    return [
+        (part, chosen)
+        for _, part, chosen in step.transformers_
+        if not (isinstance(part, str) and part == "drop")
+    ]
 
 
 def _tabulated(graph: Graph, part: Any, names: Sequence[str], name: str, columns: Columns) -> Value:
@@ -224,29 +242,36 @@ def _tabulated(graph: Graph, part: Any, names: Sequence[str], name: str, columns
     missing and unseen labels are its own.
     """
     labels = _labels(part, list(names).index(name))
-    if "" in labels:
-        raise ConversionError(
-            f"the empty text is a label of {name!r}, and stands for a missing one in ONNX"
-        )
-    asked = pd.Series([*labels, None, _UNSEEN], dtype="str")
-    empty = pd.Series([None] * len(asked), dtype="str")
-    rows = pd.DataFrame({each: asked if each == name else empty for each in names})
+    rows = pd.DataFrame(
+        {
+            each: _asked(labels if each == name else [None] * len(labels), columns.is_text(each))
+            for each in names
+        }
+    )
     said = part.transform(rows)
     said = said.toarray() if hasattr(said, "toarray") else np.asarray(said, dtype=np.float64)
     table = said[:, _own_outputs(part, names, name, said.shape[1])].astype(np.float64)
-    codes = graph.op(
-        "LabelEncoder",
-        columns.names[name],
-        domain="ai.onnx.ml",
-        keys_strings=[*labels, ""],
-        values_int64s=list(range(len(labels) + 1)),
-        default_int64=len(labels) + 1,
-    )
+    value = Value(columns.names[name], 1)
+    if columns.is_text(name):
+        if "" in labels:
+            raise ConversionError(
+                f"the empty text is a label of {name!r}, and stands for a missing one in ONNX"
+            )
+        codes = graph.op(
+            "LabelEncoder",
+            value.name,
+            domain="ai.onnx.ml",
+            keys_strings=[*labels, ""],
+            values_int64s=list(range(len(labels) + 1)),
+            default_int64=len(labels) + 1,
+        )
+    else:
+        codes = _codes(graph, value, labels, name)
     flat = graph.op("Reshape", codes, graph.constant(np.array([-1], dtype=np.int64)))
     return Value(graph.op("Gather", graph.constant(table), flat, axis=0), table.shape[1])
 
 
-def _labels(part: Any, place: int) -> list[str]:
+def _labels(part: Any, place: int) -> list[Any]:
     """Find the labels that a transformer, or the first of a pipeline, knows of a column."""
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
@@ -256,31 +281,58 @@ def _labels(part: Any, place: int) -> list[str]:
             if hasattr(step, "categories_"):
                 # Behind a choice of one column, it is the first.
                 chosen = isinstance(part.steps[0][1], ColumnTransformer)
-                return _texts(step.categories_[0 if chosen else place])
+                return _known(step.categories_[0 if chosen else place])
     if hasattr(part, "categories_"):
-        return _texts(part.categories_[place])
+        return _known(part.categories_[place])
     raise ConversionError(f"{type(part).__name__} can't be converted")
 
 
-def _texts(values: Any) -> list[str]:
-    return [str(each) for each in values if isinstance(each, str)]
+def _known(values: Any) -> list[Any]:
+    """Leave out what stands for a missing label."""
+    return [each for each in values if isinstance(each, str) or not pd.isna(each)]
+
+
+def _asked(labels: Sequence[Any], text: bool) -> pd.Series:
+    """Give labels, a missing one and one that nobody has seen, as a column holds them."""
+    unseen = _UNSEEN if text else _UNSEEN_NUMBER
+    return pd.Series([*labels, None, unseen], dtype="str" if text else "float64")
+
+
+def _codes(graph: Graph, value: Value, labels: Sequence[float], name: str) -> str:
+    """Give numbers to labels that are numbers, to a missing one and any other, in this order."""
+    if any(label % 1 for label in labels):
+        raise ConversionError(f"labels of {name!r} are numbers with a fraction")
+    whole = graph.op("Equal", value.name, graph.op("Floor", value.name))
+    kept = graph.op("Where", whole, value.name, graph.constant(np.array([[_NO_WHOLE]])))
+    missing = graph.op("IsNaN", value.name)
+    marked = graph.op("Where", missing, graph.constant(np.array([[_NO_NUMBER]])), kept)
+    return graph.op(
+        "LabelEncoder",
+        graph.cast(marked, np.int64),
+        domain="ai.onnx.ml",
+        keys_int64s=[*(int(label) for label in labels), int(_NO_NUMBER)],
+        values_int64s=list(range(len(labels) + 1)),
+        default_int64=len(labels) + 1,
+    )
 
 
 def _own_outputs(part: Any, names: Sequence[str], name: str, width: int) -> np.ndarray:
     """Find the outputs of one column: those of each column follow each other."""
-    from sklearn.preprocessing import OneHotEncoder
+    place = list(names).index(name)
+    if _takes_columns(part):  # behind a choice of one column, all are of it
+        return np.arange(width)
+    widths = _widths(part) if hasattr(part, "drop_idx_") else [width // len(names)] * len(names)
+    first = sum(widths[:place])
+    return np.arange(first, first + widths[place])
 
-    if width % len(names) == 0 and not isinstance(part, OneHotEncoder):
-        each = width // len(names)
-        if hasattr(part, "steps") and _takes_columns(part):
-            return np.arange(width)
-        first = list(names).index(name) * each
-        return np.arange(first, first + each)
-    # A name can't begin with another one and this letter.
-    marked = [f"{number}\x00" for number in range(len(names))]
-    outputs = part.get_feature_names_out(marked)
-    mark = f"{marked[list(names).index(name)]}_"
-    return np.flatnonzero([str(output).startswith(mark) for output in outputs])
+
+def _widths(encoder: Any) -> list[int]:
+    """Count the columns that a one-hot encoder makes of each."""
+    rare = getattr(encoder, "infrequent_categories_", None) or [None] * len(encoder.categories_)
+    return [
+        len(known) - (0 if few is None or not len(few) else len(few) - 1)
+        for known, few in zip(encoder.categories_, rare, strict=True)
+    ]
 
 
 def _parts_of_time(graph: Graph, encoder: Any, name: str) -> Value:
@@ -399,26 +451,19 @@ def _recoded(graph: Graph, step: Any, value: Value) -> Value:
     """Convert an encoder of codes, which histogram boosting has inside."""
     parts = []
     for place, known in enumerate(step.categories_):
-        column = graph.columns(value, [place])
-        codes = [float(each) for each in known if not np.isnan(each)]
-        if any(code < 0 or code % 1 for code in codes):
-            raise ConversionError("an encoder of numbers that are no codes can't be converted")
-        whole = graph.cast(graph.without_nan(column, np.array([-1.0])).name, np.int64)
-        name = graph.op(
-            "LabelEncoder",
-            whole,
-            domain="ai.onnx.ml",
-            keys_int64s=[int(code) for code in codes] or [-2],
-            values_floats=[float(at) for at in range(len(codes))] or [0.0],
-            default_float=float("nan"),
-        )
-        parts.append(Value(graph.cast(name, np.float64), 1))
+        codes = _known(known)
+        name = _codes(graph, graph.columns(value, [place]), codes, "an encoder")
+        flat = graph.op("Reshape", name, graph.constant(np.array([-1], dtype=np.int64)))
+        table = np.array([[float(at)] for at in range(len(codes))] + [[np.nan], [np.nan]])
+        parts.append(Value(graph.op("Gather", graph.constant(table), flat, axis=0), 1))
     return graph.joined(parts)
 
 
 def _function(graph: Graph, step: Any, value: Value) -> Value:
     """Convert a function of numpy, by its name."""
-    function, given = step.func, dict(step.kw_args or {})
+    if step.func is None:
+        return value
+    function, given = getattr(step.func, "func", step.func), dict(step.kw_args or {})
     name = getattr(function, "__name__", str(function))
     simple = {
         "absolute": "Abs",
@@ -427,14 +472,15 @@ def _function(graph: Graph, step: Any, value: Value) -> Value:
         "sqrt": "Sqrt",
         "sin": "Sin",
         "cos": "Cos",
-        "arcsin": "Asin",
         "negative": "Neg",
         "reciprocal": "Reciprocal",
     }
     if name in simple:
         return Value(graph.op(simple[name], value.name), value.width)
     match name:
-        case "check_array" | "reshape" | "partial":
+        case "arcsin":
+            return _arcsine(graph, value)
+        case "check_array" | "reshape":
             return value
         case "asarray" if str(given.get("dtype", "float64")) == "datetime64[us]":
             return value
@@ -470,6 +516,14 @@ def _function(graph: Graph, step: Any, value: Value) -> Value:
             nan = graph.constant(np.array([[np.nan]]))
             return Value(graph.op("Where", infinite, nan, value.name), value.width)
     raise ConversionError(f"the function {name} can't be converted")
+
+
+def _arcsine(graph: Graph, value: Value) -> Value:
+    """Convert an arcsine, which runtimes know in single precision only, by a step of Newton's."""
+    rough = graph.cast(graph.op("Asin", graph.cast(value.name, np.float32)), np.float64)
+    miss = graph.op("Sub", value.name, graph.op("Sin", rough))
+    slope = graph.op("Max", graph.op("Cos", rough), graph.constant(np.array([[1e-3]])))
+    return Value(graph.op("Add", rough, graph.op("Div", miss, slope)), value.width)
 
 
 def _places(chosen: Any, width: int) -> list[int]:

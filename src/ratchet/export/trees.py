@@ -86,8 +86,9 @@ class _Arrays:
         self.modes.append(node.mode)
         self.splits.append(node.split)
         if node.mode == MEMBER:
-            # The sets follow each other in the order of their nodes, a NaN after each.
-            self.members += [*node.members, np.nan]
+            # The sets follow each other in the order of their nodes, a NaN after each. No set may
+            # be empty, and no code is negative.
+            self.members += [*(node.members or (-1.0,)), np.nan]
         self.missing.append(int(node.missing))
         for each in (self.yes, self.no, self.yes_is_leaf, self.no_is_leaf):
             each.append(0)
@@ -113,7 +114,7 @@ def added(graph: Graph, value: Value, trees: Sequence[tuple[Node | Leaf, int]], 
     Value
         The sums, of width n, in double precision.
     """
-    from onnx import helper, numpy_helper
+    from onnx import numpy_helper
 
     arrays = _Arrays(n)
     for root, target in trees:
@@ -146,7 +147,6 @@ def added(graph: Graph, value: Value, trees: Sequence[tuple[Node | Leaf, int]], 
         leaf_weights=tensor("weights", arrays.weights, np.float64),
         **more,
     )
-    assert helper is not None
     return Value(name, n)
 
 

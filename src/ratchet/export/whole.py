@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from ratchet.export import estimators, preparing
 from ratchet.export.graph import ML_OPSET, OPSET, ConversionError, Graph, Value
 from ratchet.export.preparing import Columns
 from ratchet.features import as_features
-from ratchet.schema import Kind, Schema
+from ratchet.schema import Column, Kind, Schema
 
 TOLERANCE = 1e-4
 """Largest relative difference of a quantity, or absolute one of a probability, that is the same:
@@ -22,7 +21,6 @@ trees of XGBoost add up in single precision, the graph doesn't."""
 
 # A class that the model calls by a hair may be another one: so near to a tie it is none.
 _TIE = 1e-5
-_NEVER = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,9 @@ def converted(model: Any, schema: Schema, about: Mapping[str, str]) -> bytes:
 
     graph = Graph()
     inputs = {
-        column.name: helper.make_tensor_value_info(column.name, _type(column.kind), [None, 1])
+        column.name: helper.make_tensor_value_info(
+            column.name, _type(column), [None, 1], doc_string=_told(column)
+        )
         for column in schema.columns
     }
     columns = Columns(schema, {name: name for name in inputs})
@@ -140,7 +140,7 @@ def feed(frame: pd.DataFrame, schema: Schema) -> dict[str, np.ndarray]:
         values = features[column.name]
         if column.kind is Kind.DATETIME:
             array = values.to_numpy("datetime64[us]").astype(np.int64)
-        elif column.kind in (Kind.CATEGORY, Kind.TEXT):
+        elif preparing.is_text(column):
             array = values.astype("object").where(values.notna(), "").to_numpy()
         else:
             array = values.to_numpy("float64", na_value=np.nan)
@@ -204,19 +204,51 @@ def _largest(differences: np.ndarray, scale: np.ndarray) -> float:
     return float("inf") if not np.isfinite(found).all() else float(found.max(initial=0.0))
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write the file, whole or not at all."""
-    from ratchet import files
+def probes(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Give rows with what the rows that are there may lack: gaps and unseen labels.
 
-    files.write_bytes(path, content)
+    Parameters
+    ----------
+    frame : pd.DataFrame of shape (n_rows, any)
+        At least one row, with the columns of the schema.
+    schema : Schema
+        The columns.
+
+    Returns
+    -------
+    pd.DataFrame
+        Of each column a row in which it is missing, and of labels one with a new one.
+    """
+    rows = []
+    features = as_features(frame, schema).head(1)
+    for column in schema.columns:
+        rows.append(features.assign(**{column.name: _gap(column)}))
+        if column.kind is Kind.CATEGORY:
+            unseen = "never seen" if preparing.is_text(column) else float(2**40)
+            rows.append(features.assign(**{column.name: unseen}))
+    return as_features(pd.concat(rows, ignore_index=True), schema)
 
 
-def _type(kind: Kind) -> int:
+def _gap(column: Column) -> Any:
+    return pd.NaT if column.kind is Kind.DATETIME else None if preparing.is_text(column) else np.nan
+
+
+def _told(column: Column) -> str:
+    """Say what an input takes."""
+    if column.kind is Kind.DATETIME:
+        return f"microseconds since 1970 in UTC; {np.iinfo(np.int64).min} where it is missing"
+    if preparing.is_text(column):
+        return "text; the empty one where it is missing"
+    numbers = "1 for true, 0 for false" if column.kind is Kind.BOOLEAN else "numbers"
+    return f"{numbers}; NaN where it is missing"
+
+
+def _type(column: Column) -> int:
     from onnx import TensorProto
 
-    if kind is Kind.DATETIME:
+    if column.kind is Kind.DATETIME:
         return int(TensorProto.INT64)
-    return int(TensorProto.STRING if kind in (Kind.CATEGORY, Kind.TEXT) else TensorProto.DOUBLE)
+    return int(TensorProto.STRING if preparing.is_text(column) else TensorProto.DOUBLE)
 
 
 def _answer(graph: Graph, model: Any, columns: Columns) -> Value:
@@ -242,9 +274,9 @@ def _answer(graph: Graph, model: Any, columns: Columns) -> Value:
             said = estimators.converted(graph, part.estimator, prepared[key])
         except ConversionError as error:
             raise ConversionError(
-                f"The member {name} can't be exported: {error}. Train without what can't be"
-                " converted, for example with train.families: [ridge, logistic, random_forest,"
-                " xgboost, lightgbm] as far as they fit the problem."
+                f"The model can't be written as ONNX, because of {name} in it: {error}. Of the"
+                f" families, {', '.join(estimators.FAMILIES)} can be: name those that fit the"
+                " problem in train.families, and train again."
             ) from None
         weight = graph.constant(np.array([[part.weight / whole]]))
         weighed = Value(graph.op("Mul", said.name, weight), said.width)

@@ -56,8 +56,13 @@ class Inputs:
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """What the model's columns hold."""
-        return {column.name: column.kind for column in self.schema.columns}
+        """What the model's columns hold; labels that are numbers are read as such."""
+        return {
+            column.name: Kind.NUMBER
+            if column.kind is Kind.CATEGORY and column.dtype == "float64"
+            else column.kind
+            for column in self.schema.columns
+        }
 
     @property
     def checked_kinds(self) -> dict[str, Kind]:
@@ -89,14 +94,12 @@ class Inputs:
             If a part of it can't be read, or a value isn't what the model takes.
         """
         file = self.files[number]
-        labels = [name for name, kind in self.kinds.items() if kind is Kind.CATEGORY]
-        numbered = file.numbered(labels)
         for piece in file.pieces(rows_at_once, start):
 
             def place(position: int, first: int = piece.first) -> str:
                 return f"row {first + position + 1:,} of {file.path.name}"
 
-            frame = file.frame(piece.table, self.kinds, numbered)
+            frame = file.frame(piece.table, self.kinds)
             features = rows.accept(frame, self.schema, place)
             yield Ready(piece, features, self._tally(file, piece, frame, place))
 

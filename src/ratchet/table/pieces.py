@@ -14,12 +14,10 @@ from ratchet.schema import Kind
 from ratchet.table.columnar import as_plain, parquet_schema
 from ratchet.table.opening import kind_of, reading
 from ratchet.table.reading import to_pandas
-from ratchet.table.text import TextFile, as_kind, without_points
+from ratchet.table.text import TextFile, as_kind
 
 # A column chunk is read so many bytes at a time, not at once.
 _BUFFER = 2**20
-# Rows of a text file that say whether a column's labels are numbers.
-_LOOK = 10_000
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,7 @@ class TableFile:
             yield Piece(table, first, share)
             first += len(table)
 
-    def frame(
-        self, table: pa.Table, kinds: Mapping[str, Kind], numbered: Sequence[str] = ()
-    ) -> pd.DataFrame:
+    def frame(self, table: pa.Table, kinds: Mapping[str, Kind]) -> pd.DataFrame:
         """Give columns of rows as ``read_table`` would, but each as what it is said to hold.
 
         What a text file's column holds can't be seen in a piece of it. A text that isn't
@@ -93,8 +89,6 @@ class TableFile:
             Rows of this file.
         kinds : mapping of str to Kind
             The columns that are wanted, as far as the file has them, and what they hold.
-        numbered : sequence of str
-            Those whose labels are numbers, see ``numbered``.
 
         Raises
         ------
@@ -106,25 +100,7 @@ class TableFile:
             plain = as_plain(table.select(names), self.path)
             return pd.DataFrame({name: to_pandas(plain[name]) for name in names})
         read = {name: as_kind(table[name], kinds[name]) for name in names}
-        read |= {name: without_points(read[name]) for name in numbered if name in read}
         return pd.DataFrame({name: to_pandas(each) for name, each in read.items()})
-
-    def numbered(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Name the columns of labels in a text file that are numbers in all of its first rows.
-
-        Of them, 74.0 is the label 74: so writes pandas whole numbers of which one is missing.
-        """
-        names = [name for name in names if name in self.schema.names]
-        if self.text is None or not names:
-            return ()
-        piece = next(self.pieces(_LOOK), None)
-        if piece is None:
-            return ()
-        return tuple(
-            name
-            for name in names
-            if not pa.types.is_large_string(as_kind(piece.table[name], Kind.NUMBER).type)
-        )
 
     def _parquet(self, rows: int, start: int) -> Iterator[tuple[pa.Table, float]]:
         with reading(self.path, parquet=True):

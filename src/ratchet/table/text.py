@@ -35,7 +35,6 @@ _BLOCK_SIZE = 2**24
 
 # A number with a leading zero is a code, such as a postal code, and stays text.
 _WHOLE = r"^-?(0|[1-9][0-9]*)$"
-_POINT = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
 # pandas writes what is infinite as inf; it is refused later, where the column is known.
 NUMBER = r"^-?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|[iI]nf(inity)?)$"
 """What a text must match to be a number."""
@@ -312,11 +311,6 @@ def as_kind(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
     except ValueError:  # the 30th of February
         return values
     return values
-
-
-def without_points(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Write whole numbers among texts without what follows their point."""
-    return pc.replace_substring_regex(values, _POINT, r"\1")
 
 
 def _typed(
