@@ -1,4 +1,4 @@
-"""export: a registered model as an ONNX file that answers alike, or a sentence that says why not."""
+"""export: a registered model as an ONNX file that answers alike."""
 
 import json
 import logging

@@ -420,7 +420,7 @@ def _imputed(graph: Graph, step: Any, value: Value) -> Value:
     fills = np.asarray(step.statistics_, dtype=np.float64)
     there = ~np.isnan(fills) if not step.keep_empty_features else np.ones(len(fills), dtype=bool)
     filled = graph.without_nan(
-        graph.columns(value, np.flatnonzero(there)), np.nan_to_num(fills[there])
+        graph.columns(value, np.flatnonzero(there).tolist()), np.nan_to_num(fills[there])
     )
     if step.indicator_ is None:
         return filled

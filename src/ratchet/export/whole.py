@@ -93,7 +93,7 @@ def converted(model: Any, schema: Schema, about: Mapping[str, str]) -> bytes:
     }
     columns = Columns(schema, {name: name for name in inputs})
     said = _answer(graph, model, columns)
-    outputs = []
+    outputs: list[tuple[str, str, int, list[int | None]]] = []
     if schema.problem.is_classification:
         labels, kind = _labels(graph, model, schema, said)
         outputs.append(("prediction", labels, kind, [None]))
