@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -467,3 +468,45 @@ def test_rules_from_one_real_month_hold_for_the_next(tmp_path):
     rules = infer(frames[0])
     for frame in frames[1:]:
         assert datachecks.check(frame, rules).failed == ()
+
+
+def test_pieces_are_judged_as_the_whole_is():
+    """However they are cut, and not by their own shares."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "size": random.uniform(0, 100, 200),
+            "town": random.choice(["a", "b", "c"], 200),
+            "id": np.zeros(200),
+        }
+    )
+    table.loc[:20, "size"] = np.nan
+    rules = Rules.model_validate(
+        {
+            "rows": {"min": 1000},
+            "columns": {
+                "size": {"holds": "number", "max": 50, "outliers": 0.9, "missing": 0.1},
+                "town": {"values": ["a", "b"], "on_failure": "warn"},
+                "id": {"unique": True},
+                "gone": {"required": True},
+            },
+        }
+    )
+    only = ["size", "town", "gone"]
+    whole = datachecks.check(table, rules, only=only)
+    assert {(each.column, each.rule) for each in whole.failures} == {
+        ("size", "missing"),
+        ("town", "values"),
+        ("gone", "required"),
+    }
+    for rows in (7, 60, 200):
+        tally = datachecks.Tally()
+        for first in range(0, 200, rows):
+            piece = table[first : first + rows]
+            tally += datachecks.Tally.of(
+                piece, rules, only=only, place=lambda row, first=first: f"row {first + row + 1:,}"
+            )
+        found = datachecks.Tally.from_plain(json.loads(json.dumps(asdict(tally)))).report(
+            rules, only=only
+        )
+        assert found == whole

@@ -24,7 +24,7 @@ FLOORS = (
         "terminal",
         "turns",
     },
-    {"derived", "lineage", "metrics", "schema", "settings"},
+    {"conformal", "derived", "lineage", "metrics", "schema", "settings"},
     {
         "association",
         "features",
@@ -45,6 +45,7 @@ FLOORS = (
         "dependence",
         "drift",
         "explanation",
+        "export",
         "importance",
         "rivals",
         "search",
@@ -65,6 +66,8 @@ FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in name
 ONLY_IN = {
     "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "serving", "tracking"},
     "hyperopt": {"search"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
     "catboost": {"backends"},
     "lightgbm": {"backends"},
     "xgboost": {"backends"},

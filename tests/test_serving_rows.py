@@ -117,3 +117,8 @@ def test_all_that_is_wrong_is_told_at_once():
 def test_a_column_that_is_there_twice_is_refused():
     given = frame()
     assert "Column 'km' is there more than once." in told(pd.concat([given, given[["km"]]], axis=1))
+
+
+def test_whoever_knows_where_a_row_stands_can_say_it():
+    with pytest.raises(DataError, match=r"'far' in row 101 of a.csv\."):
+        rows.accept(frame(km=["far", "2"]), SCHEMA, lambda place: f"row {place + 101} of a.csv")

@@ -343,6 +343,147 @@ def retrain(
         raise typer.Exit(Exit.NO)
 
 
+@app.command()
+def predict(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The rows: a parquet or CSV file, or a folder of them.", metavar="PATH"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write, ending in .parquet, .csv or .csv.gz; or a folder, of a file for"
+            " each of the input.",
+            metavar="PATH",
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+            metavar="REFERENCE",
+            show_default=False,
+        ),
+    ] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", help="Column that tells rows apart; else their number in the file."),
+    ] = None,
+    only_answers: Annotated[
+        bool, typer.Option("--only-answers", help="Leave the input's columns out, but for --id.")
+    ] = False,
+    prefix: Annotated[
+        str, typer.Option(help="What the names of the new columns begin with.", metavar="TEXT")
+    ] = "",
+    confidence: Annotated[
+        float | None,
+        typer.Option(help="Of the intervals of a regression; evaluate.confidence if left out."),
+    ] = None,
+    rows_at_once: Annotated[
+        int | None, typer.Option(help="Rows in memory; by the number of columns.", min=1)
+    ] = None,
+    no_checks: Annotated[
+        bool, typer.Option("--no-checks", help="Don't ask the rules of data.checks.")
+    ] = False,
+    strict_data: Annotated[
+        bool,
+        typer.Option("--strict-data", help="Write nothing if rows break a rule that must hold."),
+    ] = False,
+    no_record: Annotated[
+        bool, typer.Option("--no-record", help="Make no run of it in MLflow.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the output, and go on with no earlier call.")
+    ] = False,
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Answer every row of a table of any size; interrupted, the same command goes on."""
+    if data is None or out is None:
+        raise RatchetError("Say what is read and written: --data IN --out OUT.")
+    if confidence is not None and not 0 < confidence < 1:
+        raise RatchetError(
+            f"--confidence must lie between 0 and 1, such as 0.95; got {confidence:g}."
+        )
+    if strict_data and no_checks:
+        raise RatchetError("--strict-data asks the rules that --no-checks leaves out. Choose one.")
+    project = _project(params, set_)
+    from ratchet import terminal
+    from ratchet.progress import RowsProgress
+
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    with ExitStack() as stack:
+        stack.enter_context(terminal.nothing_on_stdout())
+        progress = stack.enter_context(
+            RowsProgress(terminal.console(stderr=True), "predict", quiet=quiet)
+        )
+        from ratchet.commands import predict as command
+
+        found = command.run(
+            project,
+            command.Request(
+                data=data,
+                out=out,
+                version=version,
+                id=id_,
+                only_answers=only_answers,
+                prefix=prefix,
+                confidence=confidence,
+                rows_at_once=rows_at_once,
+                checks=not no_checks,
+                strict=strict_data,
+                force=force,
+                record=not no_record,
+            ),
+            progress.on_rows,
+        )
+    if json:
+        from dataclasses import asdict
+
+        typer.echo(_json(asdict(found)))
+    elif quiet:
+        typer.echo(found.line())
+
+
+@app.command()
+def export(
+    reference: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    to: Annotated[
+        Path, typer.Option(help="File to write, ending in .onnx.", metavar="FILE")
+    ] = Path("model.onnx"),
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a model as an ONNX file, after both have answered the same rows alike."""
+    project = _project(params, set_)
+    from ratchet import terminal
+
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    with terminal.nothing_on_stdout():
+        from ratchet.commands import export as command
+
+        found = command.run(project, reference, to)
+    if json:
+        from dataclasses import asdict
+
+        typer.echo(_json(asdict(found)))
+    elif quiet:
+        typer.echo(found.line())
+
+
 @app.command(name="status")
 def status_(
     params: ParamsOption = DEFAULT_PARAMS,

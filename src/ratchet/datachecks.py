@@ -238,6 +238,110 @@ class Report:
         files.write_json(path, {**asdict(self), "rules": asked})
 
 
+@dataclass(frozen=True)
+class Broken:
+    """Rows that break a rule, or would if none were allowed to."""
+
+    column: str
+    """The column."""
+    rule: str
+    """Which of its rules."""
+    count: int
+    """How many rows; 0 where it is not about single rows."""
+    examples: tuple[Example, ...]
+    """The first of them."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What pieces of a table have that the whole is to be judged by.
+
+    What may be so in a share of the rows may be so in a larger share of a piece. That no value
+    stands in two rows, and how many rows there are, no piece can tell: these rules are left out.
+    """
+
+    n_rows: int = 0
+    """Rows that were looked at."""
+    broken: tuple[Broken, ...] = ()
+    """What was found in them."""
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        rules: Rules,
+        *,
+        only: Collection[str],
+        place: Callable[[int], str],
+    ) -> Self:
+        """Look at a piece, with the arguments of ``check``."""
+        plain = frame.reset_index(drop=True)
+        asked = [
+            _Column.of(name, _without_exceptions(each), plain)
+            for name, each in rules.columns.items()
+            if name in only
+        ]
+        found = [
+            _failure(column, error, len(plain), rules, place)
+            for column, error in _broken(plain, asked)
+        ]
+        return cls(
+            len(plain), tuple(Broken(str(f.column), f.rule, f.count, f.examples) for f in found)
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Put the next piece behind this one."""
+        known = {(each.column, each.rule): each for each in self.broken}
+        for each in other.broken:
+            before = known.get((each.column, each.rule), Broken(each.column, each.rule, 0, ()))
+            known[each.column, each.rule] = replace(
+                before,
+                count=before.count + each.count,
+                examples=(*before.examples, *each.examples)[:EXAMPLES],
+            )
+        return Tally(self.n_rows + other.n_rows, tuple(known.values()))
+
+    @classmethod
+    def from_plain(cls, value: Mapping[str, Any]) -> Self:
+        """Build it from what ``dataclasses.asdict`` gave."""
+        broken = (
+            Broken(**{**each, "examples": tuple(Example(**e) for e in each["examples"])})
+            for each in value["broken"]
+        )
+        return cls(value["n_rows"], tuple(broken))
+
+    def report(self, rules: Rules, *, only: Collection[str]) -> Report:
+        """Judge the whole, as ``check`` judges a table."""
+        named = {name: each for name, each in rules.columns.items() if name in only}
+        columns = {
+            name: _Column(name, each, None, pd.Series(dtype=float), True)
+            for name, each in named.items()
+        }
+        failures = []
+        for name, asked in named.items():
+            shares = {"min": asked.outliers, "max": asked.outliers, "missing": asked.missing or 0}
+            for each in self.broken:
+                if each.column != name or 0 < each.count <= shares.get(each.rule, 0) * self.n_rows:
+                    continue
+                told = "must be there, and is not"
+                if each.rule != "required":
+                    told = _sentence(
+                        each.rule, columns[name], each.count, self.n_rows, each.examples
+                    )
+                failures.append(
+                    Failure(
+                        name,
+                        each.rule,
+                        f"{name!r} {told}",
+                        each.count,
+                        each.examples,
+                        _what_happens(asked, each.rule, rules),
+                    )
+                )
+        n_checks = sum(len(column.rules) - column.asked.unique for column in columns.values())
+        return Report(self.n_rows, n_checks, tuple(failures))
+
+
 def check(
     frame: pd.DataFrame,
     rules: Rules,
@@ -502,12 +606,27 @@ def _failure(
             for row in broken.index[broken][:EXAMPLES]
         )
         told = _sentence(rule, column, count, n, examples)
-    chosen = column.asked.on_failure
+    return Failure(
+        column.name,
+        rule,
+        f"{column.name!r} {told}",
+        count,
+        examples,
+        _what_happens(column.asked, rule, rules),
+    )
+
+
+def _what_happens(asked: ColumnRules, rule: str, rules: Rules) -> OnFailure:
+    chosen = asked.on_failure
     if isinstance(chosen, dict):
         chosen = chosen.get(rule)  # type: ignore[call-overload]
-    return Failure(
-        column.name, rule, f"{column.name!r} {told}", count, examples, chosen or rules.on_failure
-    )
+    return chosen or rules.on_failure
+
+
+def _without_exceptions(asked: ColumnRules) -> ColumnRules:
+    """Ask that no row at all be one that a share may be, so that all of them are found."""
+    missing = None if asked.missing is None else 0.0
+    return asked.model_copy(update={"outliers": 0.0, "missing": missing, "unique": False})
 
 
 def _sentence(rule: str, column: _Column, count: int, n: int, examples: Sequence[Example]) -> str:

@@ -153,6 +153,19 @@ def taken_apart(model: Any) -> tuple[Part, ...]:
     )
 
 
+def threshold_of(model: Any) -> float | None:
+    """Give the probability above which a model says the positive class; None for one half.
+
+    Parameters
+    ----------
+    model : estimator
+        What ``combine`` made, also when it was saved since.
+    """
+    from sklearn.model_selection import FixedThresholdClassifier
+
+    return float(model.threshold) if isinstance(model, FixedThresholdClassifier) else None
+
+
 def _voters(model: Any) -> list[tuple[Any, float]]:
     """Give the members of a vote of ours with their weights; anything else is alone."""
     from sklearn.ensemble import VotingClassifier, VotingRegressor
@@ -211,7 +224,14 @@ def predict(model: Any, frame: pd.DataFrame, schema: Schema) -> Predictions:
     return Predictions(codes, np.asarray(model.predict_proba(features))[:, order])
 
 
-def answers(model: Any, frame: pd.DataFrame, schema: Schema, *, probabilities: bool) -> Predictions:
+def answers(
+    model: Any,
+    frame: pd.DataFrame,
+    schema: Schema,
+    *,
+    probabilities: bool,
+    at_once: int = ROWS_AT_ONCE,
+) -> Predictions:
     """Ask a model about many rows, one question each, where ``predict`` asks two.
 
     Parameters
@@ -225,11 +245,13 @@ def answers(model: Any, frame: pd.DataFrame, schema: Schema, *, probabilities: b
     probabilities : bool
         Whether a classifier's probabilities are wanted rather than its decisions. Then ``values``
         are the likeliest classes, whatever its threshold; one that has none gives decisions.
+    at_once : int
+        Most rows of a call.
     """
     ask = _probable if probabilities and hasattr(model, "predict_proba") else _decided
     parts = [
-        ask(model, frame.iloc[start : start + ROWS_AT_ONCE], schema)
-        for start in range(0, len(frame), ROWS_AT_ONCE)
+        ask(model, frame.iloc[start : start + at_once], schema)
+        for start in range(0, len(frame), at_once)
     ]
     said = [each.probabilities for each in parts if each.probabilities is not None]
     values = np.concatenate([each.values for each in parts])

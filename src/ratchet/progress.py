@@ -231,6 +231,65 @@ class SearchProgress:
             self._console.print(f"  {text}", markup=False, soft_wrap=True)
 
 
+class RowsProgress:
+    """Shows how far rows are done, how fast, and how long the rest will take; on a terminal only.
+
+    A log has the line that ends the work, and a machine that reads it wants no more.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        name: str,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console, self._name, self._clock = console, name, clock
+        self._lately: deque[tuple[float, int, float]] = deque([(clock(), 0, 0.0)], _RECENT + 1)
+        self._live = Live(
+            console=console,
+            get_renderable=self._picture,
+            refresh_per_second=_PICTURES,
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._shown = console.is_interactive and not quiet
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def on_rows(self, rows: int, share: float) -> None:
+        """Show that so many rows, and this share of the work, are done."""
+        self._lately.append((self._clock(), rows, share))
+
+    def _picture(self) -> RenderableType:
+        # What an interrupted call had done comes at once, and is soon out of sight.
+        (begun, rows_before, share_before), (_, rows, share) = self._lately[0], self._lately[-1]
+        seconds = self._clock() - begun
+        facts = [f"{rows:,} rows"]
+        if seconds > 0 and rows > rows_before and share > share_before:
+            left = seconds * (1 - share) / (share - share_before)
+            facts.append(f"{(rows - rows_before) / seconds:,.0f} a second")
+            facts.append(f"about {_clock(left)} left")
+        table = Table.grid(padding=(0, 1, 0, 0))
+        cells: list[RenderableType] = [Text(self._name)]
+        if self._console.width >= _ROOM_FOR_BAR:
+            cells.append(ProgressBar(1.0, share, width=_BAR_WIDTH, complete_style="cyan"))
+        table.add_row(*cells, Text(" · ".join(facts)))
+        return table
+
+
 def _grouped(labels: list[str]) -> list[str]:
     """Name each once, with how many there are of it."""
     return [

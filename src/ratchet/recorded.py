@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
@@ -166,6 +167,19 @@ def download_model(uri: str, folder: Path) -> Path:
             return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
         except OSError as error:
             raise StoreError(f"The files of {uri} are gone: {error}.") from error
+
+
+def example_of(uri: str, folder: Path) -> pd.DataFrame | None:
+    """Read the rows that a model was saved with to show what it takes; None without any.
+
+    Raises
+    ------
+    StoreError
+        If there is no such model.
+    """
+    place = download_model(uri, folder)
+    found = mlflow.models.Model.load(str(place)).load_input_example(str(place))
+    return found if isinstance(found, pd.DataFrame) else None
 
 
 def series(run_id: str, name: str) -> tuple[tuple[int, float], ...]:

@@ -13,6 +13,7 @@ import pandas as pd
 from ratchet import backends, derived, ensemble, folds, metrics, rivals
 from ratchet.backends import Backend, Family, Interpretability, Task, blas
 from ratchet.bench import Bench, Refit, Spare
+from ratchet.conformal import Conformal
 from ratchet.course import Chosen, Course, Made, Starts
 from ratchet.errors import RatchetError, SettingsError
 from ratchet.features import Preparation, as_features, preparation
@@ -162,6 +163,8 @@ class Training:
     """More numbers about the leader, by the names that its run gives them."""
     rivals: tuple[Rival, ...] = ()
     """The best of the next families, the best first."""
+    conformal: Conformal | None = None
+    """How far a regression was off on rows that none of its members was fitted on."""
 
     @property
     def name(self) -> str:
@@ -299,6 +302,7 @@ def train(
             ),
         ),
         rivals=_rivals(bench, members, baselines),
+        conformal=chosen.conformal,
     )
 
 
@@ -689,6 +693,7 @@ class _Chosen:
     honest_score: float
     threshold: float | None
     calibration: Calibration | None
+    conformal: Conformal | None
 
 
 def _choose(bench: Bench, trials: Sequence[TrialResult]) -> _Chosen:
@@ -730,6 +735,7 @@ def _choose(bench: Bench, trials: Sequence[TrialResult]) -> _Chosen:
         sign * choice.honest_loss,
         threshold,
         calibration,
+        Conformal.learn(bench.y_scored, raw) if raw.ndim == 1 else None,
     )
 
 

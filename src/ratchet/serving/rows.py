@@ -12,7 +12,9 @@ from ratchet.schema import Column, Kind, Schema
 _MOST_NAMES = 10
 
 
-def accept(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def accept(
+    frame: pd.DataFrame, schema: Schema, place: Callable[[int], str] = "row {}".format
+) -> pd.DataFrame:
     """Give the columns that a model takes, in its order and types.
 
     Other columns are left out, optional ones that aren't there are missing in
@@ -24,6 +26,8 @@ def accept(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         Raw rows, as JSON, CSV or parquet gave them.
     schema : Schema
         The columns of the model.
+    place : callable
+        Says where the row at a position stands; by default, counted from 0.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def accept(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         if converted.dtype == "float64":
             wrong = ~np.isfinite(converted.to_numpy())
         if wrong.any() and (wrong := wrong & values.notna().to_numpy()).any():
-            problems.append(_told(column, values, wrong))
+            problems.append(_told(column, values, wrong, place))
         taken[column.name] = converted
     if problems:
         raise DataError(" ".join(problems))
@@ -82,15 +86,15 @@ def _columns(names: list[str]) -> str:
     return f"Column {shown} is" if len(names) == 1 else f"Columns {shown}{more} are"
 
 
-def _told(column: Column, values: pd.Series, wrong: np.ndarray) -> str:
-    place = int(np.flatnonzero(wrong)[0])
-    first = values.iloc[place]
+def _told(column: Column, values: pd.Series, wrong: np.ndarray, place: Callable[[int], str]) -> str:
+    position = int(np.flatnonzero(wrong)[0])
+    first = values.iloc[position]
     first = first.item() if isinstance(first, np.generic) else first
     n = int(wrong.sum())
     count = f"{n:,} values" if n > 1 else "a value"
     return (
         f"Column {column.name!r} must hold {_ASKED[_sort(column)]}, and has {count} that"
-        f" {'are' if n > 1 else 'is'} not: {first!r} in row {place}"
+        f" {'are' if n > 1 else 'is'} not: {first!r} in {place(position)}"
         f"{', the first of them' if n > 1 else ''}."
     )
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ratchet import clusters as clustering
-from ratchet import drift, evaluation, files, metrics, model, runfile, tracking
+from ratchet import conformal, drift, evaluation, files, metrics, model, runfile, tracking
+from ratchet.conformal import Conformal, Coverage
 from ratchet.drift import Expected
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
@@ -74,6 +75,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
         if schema.target is None:
             numbers |= clustering.Sizes.of(predicted.values).flat("test")
         numbers |= _on_unseen_rows(project, schema, y, predicted, scored)
+        numbers |= _of_intervals(project, y, predicted)
         with files.whole_folder(project.evaluated) as folder:
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
@@ -237,6 +239,16 @@ def _on_unseen_rows(
         return {}
     scores = judge(project, schema, y[new], predicted.only(new), rows[new])
     return {**scores.flat("test_unseen"), "test_unseen/rows": float(new.sum())}
+
+
+def _of_intervals(project: Project, y: np.ndarray, predicted: Predictions) -> dict[str, float]:
+    """Tell what becomes of the intervals that ``predict`` would give to the test rows."""
+    known = Conformal.load(project.trained / conformal.FILE)
+    confidence = project.settings.evaluate.confidence
+    if known is None or confidence > known.most:
+        return {}
+    found = Coverage.of(y, predicted.values, known.half_widths(predicted.values, confidence))
+    return {"test/interval_coverage": found.share, "test/interval_width": found.width}
 
 
 def _sample(

@@ -18,6 +18,7 @@ import pandas as pd
 from ratchet import (
     backends,
     clusters,
+    conformal,
     derived,
     figures,
     files,
@@ -312,6 +313,8 @@ def _write(
     _best_so_far(training).to_csv(folder / "search.csv", index=False)
     seen = np.concatenate([rows[prepare.ROW] for rows in (train_rows, valid_rows)])
     np.save(folder / ROWS_FILE, np.unique(seen), allow_pickle=False)
+    if training.conformal is not None:
+        training.conformal.save(folder / conformal.FILE)
     figures.draw(
         folder / FIGURES,
         table,
@@ -611,6 +614,7 @@ def _record(project: Project, training: Training, leader: Leader, seconds: float
             File(_in(project, "leader.json")),
             File(_in(project, ROWS_FILE)),
             File(_in(project, FIGURES), FIGURES),
+            *([File(_in(project, conformal.FILE))] if training.conformal else []),
         ],
     )
     tracking.rename(leader.run_id, tracking.run_name(models, metric, training.score, step="train"))

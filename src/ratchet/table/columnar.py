@@ -56,6 +56,7 @@ def read_parquet_files(
 
 
 def _parquet_schema(path: Path) -> pa.Schema:
+    """Read the types of the columns."""
     refuse_empty(path)
     with reading(path, parquet=True):
         refuse_others(path, "parquet")
@@ -68,11 +69,41 @@ def _parquet_schema(path: Path) -> pa.Schema:
 def _parquet_columns(path: Path, names: Sequence[str]) -> pa.Table:
     with reading(path, parquet=True), pq.ParquetFile(path) as file:
         table = file.read(columns=list(names))
+    return as_plain(table.select(list(names)), path)
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    """Read the names and types of a file's columns, without an index that pandas has left.
+
+    Raises
+    ------
+    DataError
+        If it isn't a parquet file, or columns have no names of their own.
+    """
+    schema = _parquet_schema(path)
+    kept = [field for field in schema if not _INDEX.match(field.name)]
+    return pa.schema(kept)
+
+
+def as_plain(table: pa.Table, path: Path) -> pa.Table:
+    """Bring columns of a file to the types that tables have here.
+
+    Raises
+    ------
+    DataError
+        If a column holds what can't be used.
+    """
     columns = {}
-    for name in names:
+    for name in table.column_names:
         kind = table[name].type
+        plain = _plain_type(kind)
+        if plain is None:
+            raise DataError(
+                f"{path}: column {name!r} is of type {kind}, and lists, records, bytes and times of"
+                " day can't be used."
+            )
         try:
-            columns[name] = _cast(table[name], _plain_type(kind))
+            columns[name] = _cast(table[name], plain)
         except pa.ArrowInvalid as error:
             raise DataError(
                 f"{path}: column {name!r} of type {kind} holds what can't be read:"

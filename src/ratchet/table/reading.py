@@ -73,7 +73,7 @@ def read_table(
         If there is no table, a file can't be read, or the files don't fit
         together.
     """
-    paths, notes = _files(source)
+    paths, notes = table_files(source)
     read = read_parquet_files if kind_of(paths[0]) == "parquet" else read_text_files
     content = read(paths, columns, drop)
     rows = content.rows_per_file
@@ -81,13 +81,31 @@ def read_table(
         raise DataError(f"{source} has columns and no rows. Check how it was written.")
     notes += [f"{path.name} has no rows." for path, n in zip(paths, rows, strict=True) if not n]
     whole = content.table
-    frame = pd.DataFrame({name: _to_pandas(whole[name]) for name in whole.column_names})
+    frame = pd.DataFrame({name: to_pandas(whole[name]) for name in whole.column_names})
     left_out = tuple(name for name in content.header if name not in frame.columns)
     return Table(frame, tuple(paths), rows, (*notes, *content.notes), left_out)
 
 
-def _files(source: Path) -> tuple[list[Path], list[str]]:
-    """Find the files of a table, all of one kind."""
+def table_files(source: Path, asked_by: str = "data.source") -> tuple[list[Path], list[str]]:
+    """Find the files of a table, all of one kind, sorted by their names.
+
+    Parameters
+    ----------
+    source : Path
+        File or folder.
+    asked_by : str
+        The setting or option that names it, for messages.
+
+    Returns
+    -------
+    tuple of (list of Path, list of str)
+        The files, and a sentence on what else lies there.
+
+    Raises
+    ------
+    DataError
+        If there is none, or there are several kinds.
+    """
     with reading(source):
         is_file, is_folder, exists = source.is_file(), source.is_dir(), source.exists()
     if is_file:
@@ -100,9 +118,10 @@ def _files(source: Path) -> tuple[list[Path], list[str]]:
         return [source], []
     if not is_folder:
         if exists:
-            raise DataError(f"{source} is neither a file nor a folder. Check data.source.")
+            raise DataError(f"{source} is neither a file nor a folder. Check {asked_by}.")
         raise DataError(
-            f"{source} is not there. Check data.source in params.yaml, or fetch the data with"
+            f"{source} is not there. Check {asked_by}"
+            f"{'' if asked_by.startswith('--') else ' in params.yaml'}, or fetch the data with"
             " `dvc pull`."
         )
     with reading(source):
@@ -114,7 +133,7 @@ def _files(source: Path) -> tuple[list[Path], list[str]]:
         ways_out = dict.fromkeys(UNREAD[ending] for ending in UNREAD if ending in endings)
         folders = [path.name for path in inside if path.is_dir()]
         if len(folders) == len(inside) == 1:
-            ways_out[f"Folders inside are not read: set data.source to that of {names}."] = None
+            ways_out[f"Folders inside are not read: set {asked_by} to that of {names}."] = None
         raise DataError(
             " ".join(
                 [
@@ -138,7 +157,7 @@ def _files(source: Path) -> tuple[list[Path], list[str]]:
     return paths, [f"Not read, as they are no tables: {listed(others)}."] if others else []
 
 
-def _to_pandas(column: pa.ChunkedArray) -> pd.Series:
+def to_pandas(column: pa.ChunkedArray) -> pd.Series:
     """Hand a column over to pandas, whose defaults round large integers and box truth values."""
     if column.null_count == len(column):
         return pd.Series(np.nan, index=range(len(column)))

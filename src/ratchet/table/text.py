@@ -3,9 +3,12 @@
 import codecs
 import csv
 import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -13,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ratchet.errors import DataError
+from ratchet.schema import Kind
 from ratchet.table.formats import refuse_others
 from ratchet.table.opening import (
     Content,
@@ -65,7 +69,7 @@ def read_text_files(
     pyarrow would decide from the first megabyte, and pandas chunk by chunk;
     both turn the postal code 01234 into a number.
     """
-    separator = "\t" if kind_of(paths[0]) == "tsv" else ","
+    separator = _separator(paths[0])
     n_quotes = [_checked(path) for path in paths]
     begun = [_header(path, separator) for path in paths]
     headers = [header for header, _ in begun]
@@ -142,8 +146,19 @@ def _header(path: Path, separator: str) -> tuple[list[str], bool]:
 
 
 def _stream(path: Path) -> pa.NativeFile:
-    packed = path.name.lower().endswith(".gz")
-    return pa.input_stream(str(path), compression="gzip" if packed else None)
+    return pa.input_stream(str(path), compression="gzip" if _is_packed(path) else None)
+
+
+def _unpacked(path: Path, raw: pa.NativeFile) -> pa.NativeFile:
+    return pa.CompressedInputStream(raw, "gzip") if _is_packed(path) else pa.input_stream(raw)
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _separator(path: Path) -> str:
+    return "\t" if kind_of(path) == "tsv" else ","
 
 
 def _refuse_open_quote(path: Path, separator: str) -> None:
@@ -168,51 +183,134 @@ def _text_columns(
     if n_quotes % 2:
         # An odd number is allowed too, as in 5" pipe: only a slow reader can tell.
         _refuse_open_quote(path, separator)
+    with pa.OSFile(str(path)) as raw, _parsing(path, raw, header, names) as (stream, options):
+        return pyarrow.csv.read_csv(stream, *options)
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file that is read a block at a time."""
+
+    path: Path
+    """The file."""
+    header: tuple[str, ...]
+    """Its columns."""
+    has_rows: bool
+    """Whether anything follows the header."""
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Make sure that a file is text and has columns.
+
+        It is read once for that, but for a quote that is never closed, which
+        takes long to find: that is looked for where the number of quotes is odd.
+
+        Raises
+        ------
+        DataError
+            If it isn't.
+        """
+        separator = _separator(path)
+        n_quotes = _checked(path)
+        header, has_rows = _header(path, separator)
+        if n_quotes % 2:
+            _refuse_open_quote(path, separator)
+        return cls(path, tuple(header), has_rows)
+
+    def blocks(self) -> Iterator[tuple[pa.Table, float]]:
+        """Give the rows of each block with all fields as text, and the share that was read.
+
+        Raises
+        ------
+        DataError
+            If a row has too many or too few fields.
+        """
+        if not self.has_rows:
+            return
+        with (
+            reading(self.path),
+            pa.OSFile(str(self.path)) as raw,
+            _parsing(self.path, raw, self.header, self.header) as (stream, options),
+        ):
+            size = raw.size()
+            for batch in pyarrow.csv.open_csv(stream, *options):
+                yield pa.Table.from_batches([batch]), min(1.0, raw.tell() / size)
+
+
+@contextmanager
+def _parsing(
+    path: Path, raw: pa.NativeFile, header: Sequence[str], names: Sequence[str]
+) -> Iterator[tuple[pa.NativeFile, tuple[Any, ...]]]:
+    """Prepare to parse a file with every field as text, and tell what is wrong with a row."""
+    separator = _separator(path)
     ragged: list[pyarrow.csv.InvalidRow] = []
 
     def note_down(row: pyarrow.csv.InvalidRow) -> str:
         ragged.append(row)
         return "error"
 
-    with reading(path), _stream(path) as stream:
+    with reading(path), _unpacked(path, raw) as stream:
         try:
-            return pyarrow.csv.read_csv(
+            yield (
                 stream,
-                # Without threads, a row that is refused has its number.
-                pyarrow.csv.ReadOptions(
-                    use_threads=False,
-                    block_size=_BLOCK_SIZE,
-                    column_names=header,
-                    skip_rows_after_names=1,
-                ),
-                pyarrow.csv.ParseOptions(
-                    delimiter=separator,
-                    newlines_in_values=True,
-                    # In a table of one column, an empty line is a missing value.
-                    ignore_empty_lines=len(header) > 1,
-                    invalid_row_handler=note_down,
-                ),
-                pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(header, pa.large_string()),
-                    include_columns=names,
-                    null_values=[""],
-                    strings_can_be_null=True,
+                (
+                    # Without threads, a row that is refused has its number.
+                    pyarrow.csv.ReadOptions(
+                        use_threads=False,
+                        block_size=_BLOCK_SIZE,
+                        column_names=header,
+                        skip_rows_after_names=1,
+                    ),
+                    pyarrow.csv.ParseOptions(
+                        delimiter=separator,
+                        newlines_in_values=True,
+                        # In a table of one column, an empty line is a missing value.
+                        ignore_empty_lines=len(header) > 1,
+                        invalid_row_handler=note_down,
+                    ),
+                    pyarrow.csv.ConvertOptions(
+                        column_types=dict.fromkeys(header, pa.large_string()),
+                        include_columns=names,
+                        null_values=[""],
+                        strings_can_be_null=True,
+                    ),
                 ),
             )
         except pa.ArrowInvalid:
             if not ragged:
                 raise
-    row = ragged[0]
+            raise _told_ragged(path, ragged[0], separator) from None
+
+
+def _told_ragged(path: Path, row: pyarrow.csv.InvalidRow, separator: str) -> DataError:
     if row.expected_columns == 1:
         way_out = "The first line must hold the names of the columns, and no title or comment."
     elif row.actual_columns > row.expected_columns:
         way_out = f"Put a field that holds {separator!r} in quotes."
     else:
         way_out = f"A field that is empty needs its {separator!r}, too."
-    raise DataError(
+    return DataError(
         f"{path}: row {row.number - 1:,} has {row.actual_columns} fields, and the header has"
         f" {row.expected_columns}: {short(row.text)!r}. {way_out}"
     )
+
+
+def as_kind(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
+    """Read texts as what they are said to hold; they stay text where one isn't that."""
+    if kind in (Kind.CATEGORY, Kind.TEXT):
+        return values
+    trimmed = pc.utf8_trim_whitespace(values)
+    try:
+        if kind is Kind.DATETIME:
+            zoned = _all(trimmed, _LOCAL_TIME) or _all(trimmed, _ZONED_TIME)
+            return pa.chunked_array([_times(trimmed)]) if zoned else values
+        if _all(trimmed, NUMBER):
+            return pc.cast(trimmed, pa.float64())
+        if kind is Kind.BOOLEAN and _all(trimmed, _TRUTH):
+            return pc.cast(trimmed, pa.bool_())
+    except ValueError:  # the 30th of February
+        return values
+    return values
 
 
 def _typed(
