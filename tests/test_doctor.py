@@ -1017,6 +1017,30 @@ def test_a_server_that_refuses_is_told(root, monkeypatch, status):
         assert str(status) in wrong(root, store.tracking_store).told
 
 
+def test_a_server_that_does_not_know_who_asks_is_told(root, monkeypatch):
+    with answering(401) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        told = wrong(root, store.tracking_store).told
+    assert told.startswith(f"the server at {uri} doesn't know who asks (HTTP 401). Set MLFLOW_TRA")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "package"),
+    [
+        ("postgresql", "psycopg", "'psycopg[binary]'"),
+        ("postgresql+psycopg2", "psycopg2", "psycopg2-binary"),
+        ("mysql", "MySQLdb", "mysqlclient"),
+        ("mysql+pymysql", "pymysql", "pymysql"),
+    ],
+)
+def test_a_driver_that_is_not_installed_is_named_by_its_package(
+    root, monkeypatch, scheme, module, package
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://me:hush@127.0.0.1:1/runs")
+    assert wrong(root, store.tracking_store).mend == f"python -m pip install {package}"
+
+
 def test_a_file_that_is_no_database_is_told(root):
     (root / "mlflow.db").write_text("nothing of the kind, and longer than a header of SQLite" * 9)
     assert "file is not a database" in wrong(root, store.tracking_store).told

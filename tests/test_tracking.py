@@ -531,6 +531,18 @@ def test_a_server_that_refuses_us_is_told_without_the_password(tiny, store, monk
     assert asked[0] == ("/health", "Basic bWU6c2VjcmV0")
 
 
+def test_a_server_that_does_not_know_who_asks_says_how_to_log_in(tiny, store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    with serving(health=200, api=401) as (port, _):
+        told, _ = connecting(tiny, f"http://127.0.0.1:{port}")
+    assert told == (
+        f"The tracking server at http://127.0.0.1:{port} doesn't know who asks (HTTP 401)."
+        " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN,"
+        " to what whoever runs it has given you."
+    )
+
+
 def test_a_port_that_speaks_something_else_is_told(tiny, store):
     def greet(listening):
         connection, _ = listening.accept()
@@ -620,6 +632,32 @@ def test_a_file_that_is_no_database_is_told(tiny, store, tmp_path):
 )
 def test_only_credentials_are_masked(uri, shown):
     assert tracking.masked(uri) == shown
+
+
+def test_what_signs_an_address_of_an_object_store_is_masked():
+    address = "https://s3.host/b/rows.npy?AWSAccessKeyId=AK&Signature=ab%3D&Expires=17"
+    told = tracking.masked(f"403 Forbidden for url: {address}")
+    assert told.endswith("rows.npy?AWSAccessKeyId=***&Signature=***&Expires=17")
+
+
+# Arrays
+
+
+def test_an_array_comes_back_and_one_that_was_never_logged_is_none(project, store, tmp_path):
+    np.save(tmp_path / "rows.npy", np.arange(3))
+    run_id = store.create_run(tracking.experiment(project)).info.run_id
+    assert tracking.load_array(run_id, "rows.npy") is None
+    tracking.write(run_id, [File(tmp_path / "rows.npy")])
+    assert tracking.load_array(run_id, "rows.npy").tolist() == [0, 1, 2]
+    assert tracking.load_array("0" * 32, "rows.npy") is None
+
+
+def test_an_array_that_can_not_be_read_is_not_taken_for_a_missing_one(project, store, tmp_path):
+    (tmp_path / "rows.npy").write_bytes(b"\x93NUMPY, and nothing else")
+    run_id = store.create_run(tracking.experiment(project)).info.run_id
+    tracking.write(run_id, [File(tmp_path / "rows.npy")])
+    with pytest.raises(StoreError, match=rf"^rows\.npy of run {run_id} can't be read: "):
+        tracking.load_array(run_id, "rows.npy")
 
 
 # Models

@@ -62,6 +62,15 @@ USES_SCORE = "test/uses_before"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """Codes of MLflow's errors for an id or a name that it hasn't got."""
 
+UNKNOWN_USER = 401
+"""HTTP's answer to whoever gave no name, or a wrong password."""
+
+LOG_IN = (
+    "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what"
+    " whoever runs it has given you."
+)
+"""What to do about a server that wants to know who asks."""
+
 PLAIN_LOADERS = ("mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost", "mlflow.onnx")
 """Loaders of formats that hold numbers and no code."""
 
@@ -196,6 +205,8 @@ def connect(project: Project) -> str:
     elif re.split("[:+]", uri)[0] in DATABASE_ENGINES:
         _open(uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Else a client of a server prints two addresses at the end of each run, trials included.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     with translated():
@@ -752,14 +763,29 @@ def model_ids(run: Run) -> tuple[str, ...]:
 
 
 def load_array(run_id: str, name: str) -> np.ndarray | None:
-    """Read an array that a run has logged with ``numpy.save``; None where it has none."""
-    with TemporaryDirectory() as folder:
+    """Read an array that a run has logged with ``numpy.save``; None where it has none.
+
+    Raises
+    ------
+    StoreError
+        If the store or its artifacts fail: what can't be read now may be there, and whoever
+        took it for missing would decide on something else.
+    """
+    client = mlflow.MlflowClient()
+    with translated(), TemporaryDirectory() as folder:
         try:
-            path = mlflow.MlflowClient().download_artifacts(run_id, name, folder)
-        except (MlflowException, OSError):
+            if name not in [each.path for each in client.list_artifacts(run_id)]:
+                return None
+            path = client.download_artifacts(run_id, name, folder)
+            array: np.ndarray = np.load(path, allow_pickle=False)
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
             return None
-        array: np.ndarray = np.load(path, allow_pickle=False)
-        return array
+        except (OSError, EOFError, ValueError) as error:
+            reason = masked(" ".join(str(error).split()))
+            raise StoreError(f"{name} of run {run_id} can't be read: {reason}.") from error
+    return array
 
 
 def finish_given_run(project: Project, step: str, items: Iterable[Item]) -> None:
@@ -1064,7 +1090,24 @@ def translated() -> Iterator[None]:
     except MlflowException as error:
         reason = masked(" ".join(str(error).split()))[:500]
         uri = masked(mlflow.get_tracking_uri())
+        if error.get_http_status_code() == UNKNOWN_USER:
+            raise StoreError(
+                f"The tracking server at {uri} doesn't know who asks (HTTP 401). {LOG_IN}"
+            ) from error
         raise StoreError(f"MLflow's store {uri} failed: {reason}") from error
+
+
+@contextmanager
+def may_stay() -> Iterator[None]:
+    """Leave what the block would delete where a server lets only its owners delete.
+
+    For what an attempt has left that nothing names: it misleads nobody.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
 
 
 @contextmanager

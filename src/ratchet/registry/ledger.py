@@ -177,7 +177,8 @@ class Ledger:
                     },
                 )
             except MlflowException as error:
-                client.delete_run(index)
+                with tracking.may_stay():
+                    client.delete_run(index)
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         begun = cls.find(settings)
