@@ -4,12 +4,15 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
-from conftest import COMMITTER, ROOT
+from conftest import COMMITTER, ROOT, tiny_table
 
+from ratchet import backends
 from ratchet.settings import from_mapping
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -85,6 +88,38 @@ def test_monthly_files(follow, git):
     assert re.search(r"'trip_distance' must be at most [\d.]+ but for 1.0% of the rows,", told)
     assert "green_tripdata_2023-04.parquet" in printed
     assert printed.rstrip().splitlines()[-1].endswith("0 fail, 0 warn.")
+
+
+@pytest.mark.slow
+def test_backends_of_the_readme_and_of_the_guide_go_all_the_way_to_a_champion(
+    tiny, store, call, monkeypatch
+):
+    monkeypatch.setattr(backends.base, "_SHELF", dict(backends.base._SHELF))
+    table = tiny_table()
+    # So many labels in words that the scaled columns are sparse.
+    table["street"] = [f"street {n % 40}" for n in range(len(table))]
+    params = tiny(
+        table,
+        data={"source": "data", "target": "dear", "drop": ["price"]},
+        train__families=["baseline", "neighbours", "lasso"],
+        train__plugins=["neighbours", "lasso"],
+        train__ensemble="voting",
+    )
+    (params.parent / "src").mkdir()
+    (neighbours,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (lasso,) = (text for _, text in blocks("backends.md") if "class Lasso" in text)
+    for name, code in {"neighbours": neighbours, "lasso": lasso}.items():
+        (params.parent / "src" / f"{name}.py").write_text(code, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(params.parent / "src")
+    monkeypatch.chdir(params.parent)
+    code, out, err = call("run")
+    assert code == 0, out + err
+    assert re.search(r"^won +(neighbours\+lasso|lasso\+neighbours)", out, re.M)
+    assert "promoted   yes, as version 1 of tiny" in out
+    model = mlflow.sklearn.load_model("models:/tiny@champion")
+    rows = table.drop(columns=["price", "dear"]).head(3)
+    assert set(model.predict(rows)) <= {"yes", "no"}
 
 
 def test_the_rules_in_the_page_on_checks_are_rules(monkeypatch, capsys):
