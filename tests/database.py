@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -81,7 +82,7 @@ def postgres(superuser: str, *options: str, auth: str = "trust") -> Iterator[Pat
             _wait(server, f"host={folder} user={superuser} dbname=postgres", options, log)
             yield folder
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # which waits for no client
             try:
                 server.wait(30)
             except subprocess.TimeoutExpired:

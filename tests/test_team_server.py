@@ -1,5 +1,6 @@
 """The guide to a team's server is tried: PostgreSQL, an S3-compatible store, users, two people."""
 
+import os
 import re
 import shlex
 import socket
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib import util
 from itertools import takewhile
-from pathlib import Path
 
 import database
 import mlflow
@@ -39,7 +39,7 @@ def lines(text: str) -> list[str]:
 class Guide:
     """Runs the page's commands as the people it names, each in a folder of theirs."""
 
-    def __init__(self, tmp_path, call, monkeypatch, held):
+    def __init__(self, tmp_path, call, caplog, monkeypatch, held):
         self.folders = {name: tmp_path / name for name in ("server", "ann", "ben")}
         for folder in self.folders.values():
             folder.mkdir()
@@ -48,7 +48,7 @@ class Guide:
         self.passwords = {}
         self.places = {}
         self.printed = ""
-        self._call, self._patch = call, monkeypatch
+        self._call, self._log, self._patch = call, caplog, monkeypatch
 
     def follow(self, title, who="server", inside=""):
         self.here = self.folders[who] / inside
@@ -77,7 +77,7 @@ class Guide:
             match program:
                 case "export":
                     name, value = arguments[0].split("=", 1)
-                    known = self.passwords.get(self._user(), "")
+                    known = self.passwords.get(os.environ.get("MLFLOW_TRACKING_USERNAME"))
                     self._patch.setenv(name, known if value == "…" else value)
                 case "unset":
                     for name in arguments:
@@ -87,30 +87,35 @@ class Guide:
                 case "python" if arguments[0] == "src":
                     self._ratchet(patch, *arguments[1:])
                 case "mlflow" if "server" in arguments:
-                    server = Clone(self.here).serve(program, *arguments, ready="/health")
+                    # One worker starts sooner than two where cores are few.
+                    command = (program, *arguments, "--workers", "1")
+                    server = Clone(self.here).serve(*command, ready="/health")
                     address = self.held.enter_context(server)
                     self.places["TRACKING_URI=https://mlflow.example.org"] = (
                         f"TRACKING_URI={address}"
                     )
-                    self.places['tracking_uri="https://mlflow.example.org'] = (
-                        f'tracking_uri="{address}'
-                    )
+                    self.places['server = "https://mlflow.example.org"'] = f'server = "{address}"'
                 case _:
                     self.printed += Clone(self.here).run(program, *arguments)
 
-    def _user(self):
-        import os
-
-        return os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-
     def _ratchet(self, patch, command, *arguments):
         patch.chdir(self.here)
-        mlflow.set_tracking_uri(None)
+        store = os.environ.get("MLFLOW_TRACKING_URI", "")
+        mlflow.set_tracking_uri(None)  # which takes it out of the environment, too
         mlflow.set_registry_uri(None)
+        self._patch.setenv("MLFLOW_TRACKING_URI", store)
         small = ("--set", SMALL) if command in TAKES_SETTINGS else ()
+        self._log.clear()
         code, out, err = self._call(command, *arguments, *small)
+        self._patch.setenv("MLFLOW_TRACKING_URI", store)  # steps name the store that they use
         assert code == 0, f"{command}\n{out}{err}"
-        self.printed += out + err
+        self.printed += "\n".join([*self._log.messages, out, err])
+
+
+def plain(text: str) -> list[str]:
+    """Give the lines of a text without the ids and numbers that are other ones each time."""
+    text = re.sub(r"\b[0-9a-f]{8}\b|[\d-]+T[\d:]+|\d+(\.\d+)?", "#", text)
+    return [" ".join(line.split()) for line in re.sub(r"\S+@\S+", "@", text).splitlines()]
 
 
 def status(address: str, path: str, method: str = "GET", **headers: str) -> int:
@@ -133,19 +138,20 @@ def held() -> Iterator[ExitStack]:
 
 @pytest.mark.slow
 def test_a_team_shares_one_registry_as_the_guide_says(
-    tmp_path, empty_store, call, git, monkeypatch, held
+    tmp_path, empty_store, call, caplog, git, monkeypatch, held
 ):
     if util.find_spec("flask_wtf") is None:
         pytest.skip("Flask-WTF is not installed: `make install` brings it")
     # Set by MLflow and by ourselves, and a later test must not find them.
-    for name in ("TRACKING_URI", "REGISTRY_URI", "HTTP_REQUEST_MAX_RETRIES", "HTTP_REQUEST_TIMEOUT"):
+    names = ("TRACKING_URI", "REGISTRY_URI", "HTTP_REQUEST_MAX_RETRIES", "HTTP_REQUEST_TIMEOUT")
+    for name in names:
         monkeypatch.setenv(f"MLFLOW_{name}", "")
         monkeypatch.delenv(f"MLFLOW_{name}")
     held.callback(mlflow.set_registry_uri, None)
     held.callback(mlflow.set_tracking_uri, None)
     for name, value in COMMITTER.items():
         monkeypatch.setenv(name, value)
-    guide = Guide(tmp_path, call, monkeypatch, held)
+    guide = Guide(tmp_path, call, caplog, monkeypatch, held)
 
     # What the page takes for granted: PostgreSQL, a store, and Ann's project with a champion.
     with socket.socket() as free:
@@ -187,12 +193,9 @@ def test_a_team_shares_one_registry_as_the_guide_says(
 
     printed = guide.follow("Ann brings her project", "ann")
     (shown,) = (text for language, text in sections()["Ann brings her project"] if not language)
-    pattern = re.escape(shown).replace("\\ ", " ")
-    pattern = re.sub(r"run \w{8}|as \w{8}", r"\\w+ \\w{8}", pattern)
-    assert re.search(re.sub(r"\d+\\\.\d+", r"[\\d.]+", pattern), printed), printed
+    assert set(plain(shown)) <= set(plain(printed)), printed
     for secret in ("KEY-OF-THE-DATA", "SECRET-OF-THE-DATA", *guide.passwords.values()):
         assert secret not in git(ann, "log", "--patch", "--all")
-    assert not list((ann / "mlruns").rglob("*decisions*/*/*/*")) or True
 
     printed = guide.follow("Ben joins", "ben")
     ben = guide.folders["ben"] / "flats"
@@ -202,8 +205,9 @@ def test_a_team_shares_one_registry_as_the_guide_says(
     assert "Production and champion are version 1" in printed
     assert "0 errors" not in printed and " error " not in printed
     assert "promoted   yes, as version 2 of flats" in printed
-    assert "**B is better**" in printed or "better" in printed
-    assert "2 lines checked: none was altered or removed." in printed
+    assert "**B is better.**" in printed
+    (shown,) = (text for language, text in sections()["Ben joins"] if not language)
+    assert set(plain(shown)) <= set(plain(printed)), printed
     # Who may write may not delete what is another's, and goes on without.
     versions.delete(Version("flats", 1, ""))
     client = mlflow.MlflowClient()
@@ -218,7 +222,7 @@ def test_a_team_shares_one_registry_as_the_guide_says(
 
     printed = guide.follow("Keep it", "ben", "flats")
     assert len(re.findall(r"^\d  ", printed, re.M)) == 2
-    assert "INFO" in guide.follow("Upgrade it") or True
+    guide.follow("Upgrade it")
 
 
 def test_what_starts_with_the_machine_is_what_was_tried():
@@ -231,5 +235,5 @@ def test_what_starts_with_the_machine_is_what_was_tried():
 
 
 def test_every_page_that_the_guide_links_to_exists():
-    for target in re.findall(r"\]\(([^)#:]+)[^)]*\)", PAGE):
+    for target in re.findall(r"\]\((?!https:)([^)#]+)", PAGE):
         assert (ROOT / "docs" / target).exists(), target

@@ -62,6 +62,10 @@ USES_SCORE = "test/uses_before"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """Codes of MLflow's errors for an id or a name that it hasn't got."""
 
+UNSEEN = (*ABSENT, "PERMISSION_DENIED")
+"""The same for a run or a logged model: a server that knows its users forbids what it hasn't got,
+so that nobody learns what others have."""
+
 UNKNOWN_USER = 401
 """HTTP's answer to whoever gave no name, or a wrong password."""
 
@@ -580,7 +584,7 @@ def require(run_id: str) -> None:
         try:
             mlflow.MlflowClient().get_run(run_id)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            if error.error_code not in UNSEEN:
                 raise
             raise StoreError(
                 f"The leader's run {run_id} is not in {masked(mlflow.get_tracking_uri())}:"
@@ -723,7 +727,7 @@ def read(run_id: str) -> Run | None:
         try:
             return mlflow.MlflowClient().get_run(run_id)
         except MlflowException as error:
-            if error.error_code not in ABSENT:
+            if error.error_code not in UNSEEN:
                 raise
             return None
 
@@ -779,7 +783,7 @@ def load_array(run_id: str, name: str) -> np.ndarray | None:
             path = client.download_artifacts(run_id, name, folder)
             array: np.ndarray = np.load(path, allow_pickle=False)
         except MlflowException as error:
-            if error.error_code not in ABSENT:
+            if error.error_code not in UNSEEN:
                 raise
             return None
         except (OSError, EOFError, ValueError) as error:

@@ -412,7 +412,7 @@ class Ledger:
             try:
                 run = mlflow.MlflowClient().get_run(self.index)
             except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                if error.error_code not in tracking.UNSEEN:
                     raise
                 raise StoreError(
                     f"The ledger of {self.model} is gone: its index, run {self.index}, was removed"
