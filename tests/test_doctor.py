@@ -1,6 +1,7 @@
 """What a machine can spring on a project is found, told, and mended by the printed command."""
 
 import http.server
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -143,7 +144,7 @@ def test_a_healthy_project_has_nothing_wrong(root, recorded):
     skipped = {each.check for _, each in found.findings if each.state is State.SKIPPED}
     assert skipped == {
         *("own_environment", "leader_loads", "leader_recorded", "champion_loads"),
-        "stage_and_alias",
+        *("champion_libraries", "stage_and_alias"),
     }
 
 
@@ -1259,6 +1260,26 @@ def test_a_champion_that_nobody_trusts_or_has_is_told(champion, store: mlflow.Ml
     )
     shutil.rmtree(kept)
     assert wrong(champion, champion_loads).told.startswith("the files of version 1 of tiny are not")
+
+
+def test_a_champion_of_other_releases_of_its_libraries_is_told(champion, store):
+    assert fine(champion, models.champion_libraries)
+    place = store.get_model_version_download_uri("tiny", "1").removeprefix("file://")
+    there = importlib.metadata.version("scikit-learn")
+    kept = champion.parent / "kept"
+    shutil.copytree(place, kept)
+    with closing(sqlite3.connect(champion.parent / "mlflow.db")) as opened, opened:
+        opened.execute("UPDATE model_versions SET storage_location = ?", [kept.as_uri()])
+        opened.execute("UPDATE logged_models SET artifact_location = ?", [kept.as_uri()])
+    change(kept / "requirements.txt", f"scikit-learn=={there}", "scikit-learn==0.24.2")
+    found = wrong(champion, models.champion_libraries)
+    assert found.told == (
+        f"version 1 of tiny was saved with scikit-learn 0.24.2 (installed: {there}): nobody"
+        " promises that it loads here, or that it answers the same"
+    )
+    assert found.mend == "python src run"
+    (kept / "requirements.txt").unlink()
+    assert wrong(champion, models.champion_libraries).state is State.SKIPPED
 
 
 def test_a_stage_that_somebody_moved_is_told(champion, store: mlflow.MlflowClient):

@@ -1,7 +1,9 @@
 """What a step writes lands in its run, and a run never stays open."""
 
+import importlib.metadata
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -15,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from conftest import Clone
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
@@ -781,6 +784,29 @@ def test_a_class_that_nobody_trusts_is_told(trained, tmp_path):
         " Name them in the backend's trusted_types if you trust them."
     )
     assert "SquashingScaler" in str(raised.value)
+
+
+def test_a_model_that_other_releases_have_saved_is_told(trained, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(trained.trained / "model", folder)
+    pins = (folder / "requirements.txt").read_text()
+    there = importlib.metadata.version("scikit-learn")
+    pins = pins.replace(f"scikit-learn=={there}", "scikit-learn==0.24.2")
+    (folder / "requirements.txt").write_text(pins)
+
+    def moved(*_, **__):
+        raise ModuleNotFoundError("No module named '_loss'")
+
+    # What happens to a histogram boosting of scikit-learn 1.7 under 1.9.
+    monkeypatch.setattr(skops.io, "load", moved)
+    with pytest.raises(RatchetError) as error:
+        tracking.load_model(str(folder))
+    assert not isinstance(error.value, StoreError)  # to promote it is a champion that can't score
+    assert str(error.value) == (
+        f"The model {folder} can't be loaded: ModuleNotFoundError: No module named '_loss'. It was"
+        f" saved with scikit-learn 0.24.2 (installed: {there}). Train again with the libraries that"
+        " are installed, or install those of its requirements.txt."
+    )
 
 
 def test_a_model_that_is_not_there_is_told(trained, tmp_path):

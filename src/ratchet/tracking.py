@@ -37,7 +37,7 @@ from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 
-from ratchet import hooked, sources
+from ratchet import hooked, packaged, sources
 from ratchet.dvc_source import DvcDatasetSource, uri_of
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.gates import decimals, shown
@@ -552,9 +552,12 @@ def load_model(uri: str, modules: Iterable[str] = ()) -> Any:
     StoreError
         If there is no such model, it can't be loaded, or loading it would run
         what others wrote: a pickle, or code that the project has not.
+    RatchetError
+        If the libraries that are installed can't make it of what others have saved.
     """
     with translated():
         folder = uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri)
+    with translated(), _other_libraries_told(uri, Path(folder)):
         flavors = mlflow.models.Model.load(folder).flavors
         if "sklearn" in flavors:
             saved = flavors["sklearn"].get("serialization_format")
@@ -1112,6 +1115,31 @@ def may_stay() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code != "PERMISSION_DENIED":
             raise
+
+
+@contextmanager
+def _other_libraries_told(uri: str, folder: Path) -> Iterator[None]:
+    """Tell what a library raises when it is given what another release of it has saved."""
+    try:
+        yield
+    except (ImportError, AttributeError, KeyError, IndexError, TypeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        other = libraries_of(folder)
+        saved = f" It was saved with {', '.join(other)}." if other else ""
+        raise RatchetError(
+            f"The model {uri} can't be loaded: {reason}.{saved} Train again with the libraries that"
+            " are installed, or install those of its requirements.txt."
+        ) from error
+
+
+def libraries_of(folder: Path) -> tuple[str, ...]:
+    """Name the libraries of a model's folder that are installed in another release."""
+    try:
+        pins = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ()
+    # MLflow reads what its earlier releases have written.
+    return packaged.other_releases(pin for pin in pins if packaged.required_name(pin) != "mlflow")
 
 
 @contextmanager
