@@ -1,6 +1,7 @@
 """What a machine can spring on a project is found, told, and mended by the printed command."""
 
 import http.server
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -143,7 +144,7 @@ def test_a_healthy_project_has_nothing_wrong(root, recorded):
     skipped = {each.check for _, each in found.findings if each.state is State.SKIPPED}
     assert skipped == {
         *("own_environment", "leader_loads", "leader_recorded", "champion_loads"),
-        "stage_and_alias",
+        *("champion_libraries", "stage_and_alias"),
     }
 
 
@@ -1017,6 +1018,30 @@ def test_a_server_that_refuses_is_told(root, monkeypatch, status):
         assert str(status) in wrong(root, store.tracking_store).told
 
 
+def test_a_server_that_does_not_know_who_asks_is_told(root, monkeypatch):
+    with answering(401) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        told = wrong(root, store.tracking_store).told
+    assert told.startswith(f"the server at {uri} doesn't know who asks (HTTP 401). Set MLFLOW_TRA")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "package"),
+    [
+        ("postgresql", "psycopg", "'psycopg[binary]'"),
+        ("postgresql+psycopg2", "psycopg2", "psycopg2-binary"),
+        ("mysql", "MySQLdb", "mysqlclient"),
+        ("mysql+pymysql", "pymysql", "pymysql"),
+    ],
+)
+def test_a_driver_that_is_not_installed_is_named_by_its_package(
+    root, monkeypatch, scheme, module, package
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://me:hush@127.0.0.1:1/runs")
+    assert wrong(root, store.tracking_store).mend == f"python -m pip install {package}"
+
+
 def test_a_file_that_is_no_database_is_told(root):
     (root / "mlflow.db").write_text("nothing of the kind, and longer than a header of SQLite" * 9)
     assert "file is not a database" in wrong(root, store.tracking_store).told
@@ -1235,6 +1260,26 @@ def test_a_champion_that_nobody_trusts_or_has_is_told(champion, store: mlflow.Ml
     )
     shutil.rmtree(kept)
     assert wrong(champion, champion_loads).told.startswith("the files of version 1 of tiny are not")
+
+
+def test_a_champion_of_other_releases_of_its_libraries_is_told(champion, store):
+    assert fine(champion, models.champion_libraries)
+    place = store.get_model_version_download_uri("tiny", "1").removeprefix("file://")
+    there = importlib.metadata.version("scikit-learn")
+    kept = champion.parent / "kept"
+    shutil.copytree(place, kept)
+    with closing(sqlite3.connect(champion.parent / "mlflow.db")) as opened, opened:
+        opened.execute("UPDATE model_versions SET storage_location = ?", [kept.as_uri()])
+        opened.execute("UPDATE logged_models SET artifact_location = ?", [kept.as_uri()])
+    change(kept / "requirements.txt", f"scikit-learn=={there}", "scikit-learn==0.24.2")
+    found = wrong(champion, models.champion_libraries)
+    assert found.told == (
+        f"version 1 of tiny was saved with scikit-learn 0.24.2 (installed: {there}): nobody"
+        " promises that it loads here, or that it answers the same"
+    )
+    assert found.mend == "python src run"
+    (kept / "requirements.txt").unlink()
+    assert wrong(champion, models.champion_libraries).state is State.SKIPPED
 
 
 def test_a_stage_that_somebody_moved_is_told(champion, store: mlflow.MlflowClient):

@@ -1,15 +1,20 @@
 """The guides can be followed from start to end: every block of them runs."""
 
+import doctest
 import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 import yaml
-from conftest import COMMITTER, ROOT
+from conftest import COMMITTER, ROOT, tiny_table
+from test_guide_notebook import Nearly
 
+from ratchet import backends
 from ratchet.settings import from_mapping
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,6 +32,21 @@ def blocks(name: str) -> list[tuple[str, str]]:
     return BLOCK.findall((GUIDES / name).read_text(encoding="utf-8"))
 
 
+def run_here(call, line: str) -> str:
+    """Run a line of a guide, ours in this process; give what it printed."""
+    command, _, comment = line.partition("#")
+    expected = int((re.findall(r"exits with (\d)", comment) or ["0"])[0])
+    program, *arguments = shlex.split(command)
+    if (program, arguments[:1]) != ("python", ["src"]):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True)
+        assert done.returncode == expected, done.stdout + done.stderr
+        return done.stdout
+    small = ["--set", SMALL] if arguments[1] in TAKES_SETTINGS else []
+    code, out, err = call(*arguments[1:], *small)
+    assert code == expected, f"{line}\n{out}{err}"
+    return out + err
+
+
 @pytest.fixture
 def follow(tmp_path, store, call, git, monkeypatch):
     """Run every block of a guide in a folder of its own; give what its commands printed."""
@@ -34,19 +54,6 @@ def follow(tmp_path, store, call, git, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, value in COMMITTER.items():
         monkeypatch.setenv(name, value)
-
-    def run(line: str) -> str:
-        command, _, comment = line.partition("#")
-        expected = int((re.findall(r"exits with (\d)", comment) or ["0"])[0])
-        program, *arguments = shlex.split(command)
-        if (program, arguments[:1]) != ("python", ["src"]):
-            done = subprocess.run([program, *arguments], capture_output=True, text=True)
-            assert done.returncode == expected, done.stdout + done.stderr
-            return done.stdout
-        small = ["--set", SMALL] if arguments[1] in TAKES_SETTINGS else []
-        code, out, err = call(*arguments[1:], *small)
-        assert code == expected, f"{line}\n{out}{err}"
-        return out + err
 
     def through(guide: str) -> list[str]:
         printed = []
@@ -57,7 +64,7 @@ def follow(tmp_path, store, call, git, monkeypatch):
                 case "python":
                     exec(compile(text, guide, "exec"), {})
                 case "sh":
-                    printed += [run(line) for line in text.splitlines()]
+                    printed += [run_here(call, line) for line in text.splitlines()]
         return printed
 
     return through
@@ -87,6 +94,83 @@ def test_monthly_files(follow, git):
     assert printed.rstrip().splitlines()[-1].endswith("0 fail, 0 warn.")
 
 
+@pytest.mark.slow
+def test_backends_of_the_readme_and_of_the_guide_go_all_the_way_to_a_champion(
+    tiny, store, call, monkeypatch
+):
+    monkeypatch.setattr(backends.base, "_SHELF", dict(backends.base._SHELF))
+    table = tiny_table()
+    # So many labels in words that the scaled columns are sparse.
+    table["street"] = [f"street {n % 40}" for n in range(len(table))]
+    params = tiny(
+        table,
+        data={"source": "data", "target": "dear", "drop": ["price"]},
+        train__families=["baseline", "neighbours", "lasso"],
+        train__plugins=["neighbours", "lasso"],
+        train__ensemble="voting",
+    )
+    (params.parent / "src").mkdir()
+    (neighbours,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (lasso,) = (text for _, text in blocks("backends.md") if "class Lasso" in text)
+    for name, code in {"neighbours": neighbours, "lasso": lasso}.items():
+        (params.parent / "src" / f"{name}.py").write_text(code, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(params.parent / "src")
+    monkeypatch.chdir(params.parent)
+    code, out, err = call("run")
+    assert code == 0, out + err
+    assert re.search(r"^won +(neighbours\+lasso|lasso\+neighbours)", out, re.M)
+    assert "promoted   yes, as version 1 of tiny" in out
+    model = mlflow.sklearn.load_model("models:/tiny@champion")
+    rows = table.drop(columns=["price", "dear"]).head(3)
+    assert set(model.predict(rows)) <= {"yes", "no"}
+
+
+@pytest.mark.slow
+def test_the_ledger(evaluated, store, call, monkeypatch):
+    monkeypatch.chdir(evaluated.parent)
+    for params in (evaluated, evaluated.with_name("better.yaml")):
+        values = yaml.safe_load(params.read_text(encoding="utf-8"))
+        params.write_text(yaml.safe_dump({**values, "registry": {"model": "flats"}}))
+    names: dict = {}
+    told, shown, printed = doctest.DocTestParser(), [], []
+    runner = doctest.DocTestRunner(checker=Nearly())
+    for at, (language, text) in enumerate(blocks("ledger.md")):
+        if language == "python":
+            cell = told.get_doctest(text, names, f"ledger-{at}", "docs/ledger.md", 0)
+            names |= cell.globs
+            cell.globs = names
+            runner.run(cell, out=sys.stderr.write, clear_globs=False)
+        elif language == "sh":
+            printed += [run_here(call, line) for line in text.splitlines()]
+        else:
+            shown += text.splitlines()
+    assert runner.summarize(verbose=False).failed == 0
+    said = [plain(line) for text in printed for line in text.splitlines()]
+    assert len(shown) > 10
+    for line in shown:
+        assert any(Nearly().check_output(plain(line), each, 0) for each in said), line
+
+
+def plain(line: str) -> str:
+    """Write a line without what is another each time: moments, people and how wide it is."""
+    line = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00)?", "TIME", line)
+    return " ".join(re.sub(r"\S+@\S+", "WHO", line).split())
+
+
+def test_every_fault_of_a_ledger_is_in_the_guide():
+    page = (GUIDES / "ledger.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(line .*?)`(?: \(or `(was .*?)`\))?", page, re.M)
+    told = {each for each, _ in rows}
+    told |= {f"{each[: each.rindex(' was ')]} {other}" for each, other in rows if other}
+    source = (ROOT / "src" / "ratchet" / "registry" / "ledger.py").read_text(encoding="utf-8")
+    code = source.partition("def faults")[2].partition("def evidence_of")[0]
+    code = re.sub(r'"\s*f"', "", code).replace("{EVIDENCE}", "decision.json")
+    found = set(re.findall(r'f?"(line .*?)(?:: \{run.*)?"', code))
+    number = re.compile(r"\{[^}]*\}|\d+|…")
+    assert {number.sub("#", each) for each in found} == {number.sub("#", each) for each in told}
+
+
 def test_the_rules_in_the_page_on_checks_are_rules(monkeypatch, capsys):
     from ratchet.datachecks import ColumnRules, Rules
 
@@ -113,7 +197,7 @@ def test_the_features_in_the_page_on_features_are_definitions():
     assert [name for name, _ in derive] == ["kmh", "age", "way", "common", "density"]
 
 
-@pytest.mark.parametrize("page", ["checks", "features", "imbalanced", "monthly-files"])
+@pytest.mark.parametrize("page", ["checks", "features", "imbalanced", "ledger", "monthly-files"])
 def test_every_page_that_a_guide_links_to_exists(page):
     text = (GUIDES / f"{page}.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

@@ -382,6 +382,7 @@ def test_lock_pins_what_is_installed_and_keeps_what_the_project_added(copy, call
     (copy / stale).write_bytes(b"")
     older = older.replace(packaged.origin().requirement, stale) + "  - pytest\n  - nosuch==1\n"
     (copy / "conda.yaml").write_text(older)
+    (copy / "params.schema.json").write_text("{}")
     status, out, _ = call("lock", "--params", copy / "params.yaml")
     assert status == 0
     assert f"{len(packaged.pins()) + 3} packages" in out

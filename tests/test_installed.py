@@ -1,6 +1,7 @@
 """The package as it is installed: built, installed in an environment of its own, and used there."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import COMMITTER, PATIENCE, ROOT, UNSET
+from conftest import COMMITTER, PATIENCE, ROOT, UNSET, tiny_table
+from test_guides import SMALL
 
+from ratchet import __version__ as VERSION
 from ratchet import packaged
 
 # One worker builds and installs.
@@ -33,37 +36,48 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def run(
-    built: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run a command in an environment that has the wheel, and everything else from the tests'."""
-    venv = tmp_path_factory.mktemp("environment") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+def environment(place: Path, wheel: Path) -> "Start":
+    """Make an environment that has a wheel, and everything else from the tests'; give its shell."""
+    subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = venv / "lib" / version / "site-packages"
+    packages = place / "lib" / version / "site-packages"
     (packages / "tests.pth").write_text(sysconfig.get_paths()["purelib"])
-    (wheel,) = built.glob("*.whl")
-    install = [venv / "bin" / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    install = [place / "bin" / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run(list(map(str, install)), check=True)
     kept = {name: value for name, value in os.environ.items() if name not in UNSET}
-    tools = f"{venv / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    tools = f"{place / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
 
-    def start(place: Path, *command: object) -> "subprocess.CompletedProcess[str]":
+    def start(folder: Path, *command: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
             [shutil.which(str(command[0]), path=tools) or str(command[0]), *map(str, command[1:])],
-            cwd=place,
-            env={**kept, **COMMITTER, "PATH": tools, "DVC_NO_ANALYTICS": "true"},
+            cwd=folder,
+            env={
+                **kept,
+                **COMMITTER,
+                "PATH": tools,
+                "DVC_NO_ANALYTICS": "true",
+                "PIP_NO_INDEX": "true",
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
     return start
+
+
+Start = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def run(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """Run a command in an environment that has the wheel."""
+    (wheel,) = built.glob("*.whl")
+    return environment(tmp_path_factory.mktemp("environment") / "venv", wheel)
 
 
 def package_in(names: list[str]) -> set[str]:
@@ -131,3 +145,66 @@ def test_the_installed_program_takes_a_table_to_a_champion_too(run, tmp_path):
     said = run(tmp_path / "sugar", "ratchet", "run").stdout
     assert "promoted   yes, as version 1 of sugar" in said
     assert promoted(tmp_path / "sugar")["ratchet.dirty"] == "false"
+
+
+# The guide to a new version
+
+
+OLDER = "0.0.9"
+
+
+@pytest.fixture
+def older(built: Path, tmp_path: Path) -> Path:
+    """A wheel of an older version: the same code, but for its number."""
+    source = tmp_path / "older"
+    hidden = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src" / "ratchet", source / "src" / "ratchet", ignore=hidden)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for file in (source / "pyproject.toml", source / "src" / "ratchet" / "__init__.py"):
+        text = file.read_text(encoding="utf-8")
+        assert f'"{VERSION}"' in text
+        file.write_text(text.replace(f'"{VERSION}"', f'"{OLDER}"', 1), encoding="utf-8")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (wheel,) = (source / "dist").glob("*.whl")
+    return wheel
+
+
+def test_a_project_of_an_older_version_moves_to_the_new_one_and_back(built, older, tmp_path):
+    start = environment(tmp_path / "venv", older)
+    tiny_table().drop(columns="dear").to_csv(tmp_path / "flats.csv", index=False)
+    asked = ("--data", "flats.csv", "--target", "price", "--budget", 5)
+    start(tmp_path, "ratchet", "init", "flats", *asked)
+    flats = tmp_path / "flats"
+    start(flats, "ratchet", "run", "--set", SMALL)
+    assert promoted(flats)["ratchet.version.ratchet"] == OLDER
+    before = json.loads(start(flats, "ratchet", "history", "--json").stdout)["lines"]
+    assert [line["kind"] for line in before] == ["promote"]
+    (wheel,) = built.glob("*.whl")
+
+    def follow(title: str) -> str:
+        text = (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
+        section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+        said = ""
+        for line in "".join(re.findall(r"^```sh\n(.*?)^```$", section, re.S | re.M)).splitlines():
+            command = line.replace(f"path/to/ratchet-{VERSION}-py3-none-any.whl", str(wheel))
+            code = int((re.findall(r"# exits with (\d)", line) or ["0"])[0])
+            said += start(flats, "bash", "-ec", command, code=code).stdout
+        return said
+
+    said = follow("A project that `ratchet init` has made")
+    assert f"and conda.yaml asks for ./wheels/ratchet-{OLDER}+h" in said
+    assert "none was altered or removed" in said
+    (own,) = (flats / "wheels").iterdir()
+    assert own.name.startswith(f"ratchet-{VERSION}+h")
+    tags = promoted(flats)
+    assert (tags["ratchet.version.ratchet"], tags["ratchet.dirty"]) == (VERSION, "false")
+    lines = json.loads(start(flats, "ratchet", "history", "--json").stdout)["lines"]
+    assert lines[: len(before)] == before
+    assert lines[-1]["kind"] in ("refuse", "promote")
+
+    follow("Back again")
+    assert f"ratchet {OLDER}" in start(flats, "pip", "freeze").stdout.replace("==", " ").replace(
+        " @ ", f" {OLDER} @ "
+    )

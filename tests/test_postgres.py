@@ -1,18 +1,12 @@
 """On a team's server, a real one on a real PostgreSQL, decisions at once stay in one order."""
 
 import os
-import pwd
-import shutil
-import subprocess
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
+import database
 import mlflow
-import psycopg2
 import pytest
 import yaml
 from conftest import PATIENCE, Clone, tiny_settings, tiny_table
@@ -30,82 +24,12 @@ pytestmark = pytest.mark.slow
 DECISIONS = (Kind.PROMOTE, Kind.REFUSE, Kind.PROMOTE, Kind.PROMOTE)
 
 
-def binaries() -> Path | None:
-    """Find the folder of ``initdb`` and ``postgres``, the newest where there are several."""
-    on_path = shutil.which("initdb")
-    found = [Path(on_path).resolve()] if on_path else []
-    found += sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
-        key=lambda path: int(path.parts[-3]),
-        reverse=True,
-    )
-    return next((path.parent for path in found if (path.parent / "postgres").exists()), None)
-
-
-def unprivileged() -> str | None:
-    """Name who runs PostgreSQL, which refuses to be run by root; None for whoever runs the test."""
-    if os.getuid() != 0:
-        return None
-    names = {each.pw_name for each in pwd.getpwall()}
-    return next((name for name in ("postgres", "nobody") if name in names), None)
-
-
-def wait_until_it_answers(server: subprocess.Popen, uri: str, log: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            psycopg2.connect(uri).close()
-            return
-        except psycopg2.OperationalError:
-            assert server.poll() is None and time.monotonic() < until, log.read_text()
-            time.sleep(0.1)
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """Hold an empty PostgreSQL open, which only its socket leads to; give its address."""
-    place = binaries()
-    if place is None:
-        pytest.skip("PostgreSQL is not installed here: apt-get install postgresql")
-    user = unprivileged()
-    if os.getuid() == 0 and user is None:
-        pytest.skip("PostgreSQL can't be run by root, and there is no user postgres or nobody")
-    # Not below pytest's own folder, which nobody but the user who runs the tests may enter.
-    folder = Path(tempfile.mkdtemp(prefix="ratchet-pg-"))
-    if user:
-        shutil.chown(folder, user)
-    data, log = folder / "data", folder / "postgres.log"
-    quickly = ("-A", "trust", "--no-locale", "--no-sync")
-    try:
-        subprocess.run(
-            [place / "initdb", "-D", data, "-U", "ratchet", "-E", "UTF8", *quickly],
-            cwd=folder,
-            user=user,
-            check=True,
-            capture_output=True,
-        )
-        with log.open("w") as output:
-            server = subprocess.Popen(
-                [place / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses="],
-                cwd=folder,
-                user=user,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            place_of = f"ratchet@/postgres?host={folder}"
-            wait_until_it_answers(server, f"postgresql://{place_of}", log)
-            # SQLAlchemy would take another driver, which the development environment hasn't.
-            yield f"postgresql+psycopg2://{place_of}"
-        finally:
-            server.terminate()
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with database.postgres("ratchet") as folder:
+        # SQLAlchemy would take another driver, which the development environment hasn't.
+        yield f"postgresql+psycopg2://ratchet@/postgres?host={folder}"
 
 
 @pytest.fixture(scope="session")

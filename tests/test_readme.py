@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skops.io
 import yaml
+from scipy.sparse import csr_matrix
 
 from ratchet import backends
 from ratchet.backends import Request, Rows, Task
@@ -67,8 +69,10 @@ def test_the_nine_words_of_the_glossary_are_there():
     }
 
 
+# Scaled columns are sparse where a table has labels in words, and few of them at once.
+@pytest.mark.parametrize("of_labels", [False, True])
 @pytest.mark.parametrize("problem", [ProblemType.REGRESSION, ProblemType.BINARY])
-def test_the_example_backend_works_as_it_is(problem, monkeypatch):
+def test_the_example_backend_works_as_it_is(problem, of_labels, monkeypatch):
     monkeypatch.setattr(backends.base, "_SHELF", dict(backends.base._SHELF))
     [example] = blocks("python")
     exec(compile(example, "README.md", "exec"), {})
@@ -81,7 +85,7 @@ def test_the_example_backend_works_as_it_is(problem, monkeypatch):
             family=family.name,
             params=family.starts[0],
             task=task,
-            train=Rows(X, (X[:, 0] > 0).astype(float)),
+            train=Rows(csr_matrix(X) if of_labels else X, (X[:, 0] > 0).astype(float)),
             valid=None,
             categorical=np.zeros(2, dtype=bool),
             metric="rmse",
@@ -90,6 +94,8 @@ def test_the_example_backend_works_as_it_is(problem, monkeypatch):
         )
     )
     assert np.mean(np.abs(fitted.estimator.predict(X) - (X[:, 0] > 0))) < 0.4
+    saved = skops.io.dumps(fitted.estimator)
+    assert set(skops.io.get_untrusted_types(data=saved)) <= set(backend.trusted_types)
 
 
 def test_a_plugin_registers_its_backend(monkeypatch, tmp_path):

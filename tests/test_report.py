@@ -481,7 +481,7 @@ def test_a_run_without_a_report_is_told_with_the_way_out(evaluated, call, monkey
     )
     code, out, err = call("report", run_id)
     assert (code, out) == (2, "")
-    assert err == f"StoreError: Run {run_id[:8]} has no report. It was not evaluated, {why}"
+    assert err == f"StoreError: There is no report of run {run_id[:8]}. It was not evaluated, {why}"
     code, out, err = call("report")
     assert (code, out) == (2, "")
     assert err == (

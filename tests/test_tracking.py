@@ -1,7 +1,9 @@
 """What a step writes lands in its run, and a run never stays open."""
 
+import importlib.metadata
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -15,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from conftest import Clone
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
@@ -531,6 +534,18 @@ def test_a_server_that_refuses_us_is_told_without_the_password(tiny, store, monk
     assert asked[0] == ("/health", "Basic bWU6c2VjcmV0")
 
 
+def test_a_server_that_does_not_know_who_asks_says_how_to_log_in(tiny, store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    with serving(health=200, api=401) as (port, _):
+        told, _ = connecting(tiny, f"http://127.0.0.1:{port}")
+    assert told == (
+        f"The tracking server at http://127.0.0.1:{port} doesn't know who asks (HTTP 401)."
+        " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN,"
+        " to what whoever runs it has given you."
+    )
+
+
 def test_a_port_that_speaks_something_else_is_told(tiny, store):
     def greet(listening):
         connection, _ = listening.accept()
@@ -620,6 +635,32 @@ def test_a_file_that_is_no_database_is_told(tiny, store, tmp_path):
 )
 def test_only_credentials_are_masked(uri, shown):
     assert tracking.masked(uri) == shown
+
+
+def test_what_signs_an_address_of_an_object_store_is_masked():
+    address = "https://s3.host/b/rows.npy?AWSAccessKeyId=AK&Signature=ab%3D&Expires=17"
+    told = tracking.masked(f"403 Forbidden for url: {address}")
+    assert told.endswith("rows.npy?AWSAccessKeyId=***&Signature=***&Expires=17")
+
+
+# Arrays
+
+
+def test_an_array_comes_back_and_one_that_was_never_logged_is_none(project, store, tmp_path):
+    np.save(tmp_path / "rows.npy", np.arange(3))
+    run_id = store.create_run(tracking.experiment(project)).info.run_id
+    assert tracking.load_array(run_id, "rows.npy") is None
+    tracking.write(run_id, [File(tmp_path / "rows.npy")])
+    assert tracking.load_array(run_id, "rows.npy").tolist() == [0, 1, 2]
+    assert tracking.load_array("0" * 32, "rows.npy") is None
+
+
+def test_an_array_that_can_not_be_read_is_not_taken_for_a_missing_one(project, store, tmp_path):
+    (tmp_path / "rows.npy").write_bytes(b"\x93NUMPY, and nothing else")
+    run_id = store.create_run(tracking.experiment(project)).info.run_id
+    tracking.write(run_id, [File(tmp_path / "rows.npy")])
+    with pytest.raises(StoreError, match=rf"^rows\.npy of run {run_id} can't be read: "):
+        tracking.load_array(run_id, "rows.npy")
 
 
 # Models
@@ -743,6 +784,29 @@ def test_a_class_that_nobody_trusts_is_told(trained, tmp_path):
         " Name them in the backend's trusted_types if you trust them."
     )
     assert "SquashingScaler" in str(raised.value)
+
+
+def test_a_model_that_other_releases_have_saved_is_told(trained, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(trained.trained / "model", folder)
+    pins = (folder / "requirements.txt").read_text()
+    there = importlib.metadata.version("scikit-learn")
+    pins = pins.replace(f"scikit-learn=={there}", "scikit-learn==0.24.2")
+    (folder / "requirements.txt").write_text(pins)
+
+    def moved(*_, **__):
+        raise ModuleNotFoundError("No module named '_loss'")
+
+    # What happens to a histogram boosting of scikit-learn 1.7 under 1.9.
+    monkeypatch.setattr(skops.io, "load", moved)
+    with pytest.raises(RatchetError) as error:
+        tracking.load_model(str(folder))
+    assert not isinstance(error.value, StoreError)  # to promote it is a champion that can't score
+    assert str(error.value) == (
+        f"The model {folder} can't be loaded: ModuleNotFoundError: No module named '_loss'. It was"
+        f" saved with scikit-learn 0.24.2 (installed: {there}). Train again with the libraries that"
+        " are installed, or install those of its requirements.txt."
+    )
 
 
 def test_a_model_that_is_not_there_is_told(trained, tmp_path):

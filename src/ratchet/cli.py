@@ -1192,7 +1192,8 @@ def _show_history(found: "History") -> None:
             console.print(f"FAULT {fault}", markup=False, soft_wrap=True)
         count = len(found.lines)
         if not found.faults:
-            console.print(f"{count} lines checked: none was altered or removed.")
+            lines = "line" if count == 1 else "lines"
+            console.print(f"{count} {lines} checked: none was altered or removed.")
 
 
 def _show_diagnosis(found: "Diagnosis") -> None:

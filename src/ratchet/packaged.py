@@ -8,7 +8,7 @@ import json
 import re
 import tomllib
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -231,6 +231,33 @@ def pin_of(requirement: str) -> str:
         )
     except metadata.PackageNotFoundError:
         return requirement
+
+
+def other_releases(pins: Iterable[str]) -> tuple[str, ...]:
+    """Name what is installed in another release than pins ask for, or not at all.
+
+    Patches of one release count as equal: 1.9.0 and 1.9.1 do.
+
+    Examples
+    --------
+    >>> other_releases(["no-such-package==1.2.3", "packaging"])
+    ('no-such-package 1.2.3 (not installed)',)
+    """
+    from packaging.version import Version
+
+    found = []
+    for pin in pins:
+        name, asked = required_name(pin), pin.partition(";")[0].partition("==")[2].strip()
+        if not name or not asked:
+            continue
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found.append(f"{name} {asked} (not installed)")
+            continue
+        if Version(asked).release[:2] != Version(installed).release[:2]:
+            found.append(f"{name} {asked} (installed: {installed})")
+    return tuple(found)
 
 
 def normal(name: str) -> str:

@@ -96,6 +96,12 @@ class Project:
         return self.build / "monitor"
 
 
+# Whoever has such an address may read what it names, for some minutes.
+_SIGNED = re.compile(
+    r"(X-Amz-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|Signature)=[^&\s'\"]+"
+)
+
+
 def tracking_uri(project: Project) -> str:
     """Where the runs go: params.yaml, else the environment, else ``mlflow.db``.
 
@@ -111,11 +117,13 @@ def tracking_uri(project: Project) -> str:
 
 
 def masked(text: str) -> str:
-    """Hide the user and password of every URI in a text.
+    """Hide the user and password of every URI in a text, and what signs one of an object store.
 
     Examples
     --------
     >>> masked("postgresql://me:secret@host/runs")
     'postgresql://***@host/runs'
+    >>> masked("404 for https://s3.host/a?X-Amz-Credential=me&X-Amz-Signature=0f1e2d")
+    '404 for https://s3.host/a?X-Amz-Credential=***&X-Amz-Signature=***'
     """
-    return re.sub(r"://[^\s/]*@", "://***@", text)
+    return re.sub(_SIGNED, r"\1=***", re.sub(r"://[^\s/]*@", "://***@", text))

@@ -401,7 +401,7 @@ def _is_whole(client: mlflow.MlflowClient, run_id: str) -> bool:
         for model_id in tracking.model_ids(run):
             client.get_logged_model(model_id)
     except MlflowException as error:
-        if error.error_code not in tracking.ABSENT:
+        if error.error_code not in tracking.UNSEEN:
             raise
         return False
     return bool(run.info.lifecycle_stage == "active")

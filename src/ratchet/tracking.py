@@ -37,7 +37,7 @@ from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 
-from ratchet import hooked, sources, vetting
+from ratchet import hooked, packaged, sources, vetting
 from ratchet.dvc_source import DvcDatasetSource, uri_of
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.gates import decimals, shown
@@ -61,6 +61,19 @@ USES_SCORE = "test/uses_before"
 
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """Codes of MLflow's errors for an id or a name that it hasn't got."""
+
+UNSEEN = (*ABSENT, "PERMISSION_DENIED")
+"""The same for a run or a logged model: a server that knows its users forbids what it hasn't got,
+so that nobody learns what others have."""
+
+UNKNOWN_USER = 401
+"""HTTP's answer to whoever gave no name, or a wrong password."""
+
+LOG_IN = (
+    "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what"
+    " whoever runs it has given you."
+)
+"""What to do about a server that wants to know who asks."""
 
 # Points of a learning curve: a chart is not wide enough to show more.
 CURVE_POINTS = 100
@@ -193,6 +206,8 @@ def connect(project: Project) -> str:
     elif re.split("[:+]", uri)[0] in DATABASE_ENGINES:
         _open(uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Else a client of a server prints two addresses at the end of each run, trials included.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     with translated():
@@ -539,9 +554,12 @@ def load_model(uri: str, modules: Iterable[str] = (), trusted: Iterable[str] = (
         If there is no such model, it can't be loaded, or loading it would run
         what others wrote: a pickle, code that the project has not, or a class that
         nobody has declared.
+    RatchetError
+        If the libraries that are installed can't make it of what others have saved.
     """
     with translated():
         folder = Path(uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri))
+    with translated(), _other_libraries_told(uri, folder):
         saved = vetting.Saved.read(folder)
         if saved.unsafe_format:
             raise StoreError(
@@ -573,7 +591,7 @@ def require(run_id: str) -> None:
         try:
             mlflow.MlflowClient().get_run(run_id)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            if error.error_code not in UNSEEN:
                 raise
             raise StoreError(
                 f"The leader's run {run_id} is not in {masked(mlflow.get_tracking_uri())}:"
@@ -716,7 +734,7 @@ def read(run_id: str) -> Run | None:
         try:
             return mlflow.MlflowClient().get_run(run_id)
         except MlflowException as error:
-            if error.error_code not in ABSENT:
+            if error.error_code not in UNSEEN:
                 raise
             return None
 
@@ -756,14 +774,29 @@ def model_ids(run: Run) -> tuple[str, ...]:
 
 
 def load_array(run_id: str, name: str) -> np.ndarray | None:
-    """Read an array that a run has logged with ``numpy.save``; None where it has none."""
-    with TemporaryDirectory() as folder:
+    """Read an array that a run has logged with ``numpy.save``; None where it has none.
+
+    Raises
+    ------
+    StoreError
+        If the store or its artifacts fail: what can't be read now may be there, and whoever
+        took it for missing would decide on something else.
+    """
+    client = mlflow.MlflowClient()
+    with translated(), TemporaryDirectory() as folder:
         try:
-            path = mlflow.MlflowClient().download_artifacts(run_id, name, folder)
-        except (MlflowException, OSError):
+            if name not in [each.path for each in client.list_artifacts(run_id)]:
+                return None
+            path = client.download_artifacts(run_id, name, folder)
+            array: np.ndarray = np.load(path, allow_pickle=False)
+        except MlflowException as error:
+            if error.error_code not in UNSEEN:
+                raise
             return None
-        array: np.ndarray = np.load(path, allow_pickle=False)
-        return array
+        except (OSError, EOFError, ValueError) as error:
+            reason = masked(" ".join(str(error).split()))
+            raise StoreError(f"{name} of run {run_id} can't be read: {reason}.") from error
+    return array
 
 
 def finish_given_run(project: Project, step: str, items: Iterable[Item]) -> None:
@@ -1071,7 +1104,49 @@ def translated() -> Iterator[None]:
     except MlflowException as error:
         reason = masked(" ".join(str(error).split()))[:500]
         uri = masked(mlflow.get_tracking_uri())
+        if error.get_http_status_code() == UNKNOWN_USER:
+            raise StoreError(
+                f"The tracking server at {uri} doesn't know who asks (HTTP 401). {LOG_IN}"
+            ) from error
         raise StoreError(f"MLflow's store {uri} failed: {reason}") from error
+
+
+@contextmanager
+def may_stay() -> Iterator[None]:
+    """Leave what the block would delete where a server lets only its owners delete.
+
+    For what an attempt has left that nothing names: it misleads nobody.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
+
+
+@contextmanager
+def _other_libraries_told(uri: str, folder: Path) -> Iterator[None]:
+    """Tell what a library raises when it is given what another release of it has saved."""
+    try:
+        yield
+    except (ImportError, AttributeError, KeyError, IndexError, TypeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        other = libraries_of(folder)
+        saved = f" It was saved with {', '.join(other)}." if other else ""
+        raise RatchetError(
+            f"The model {uri} can't be loaded: {reason}.{saved} Train again with the libraries that"
+            " are installed, or install those of its requirements.txt."
+        ) from error
+
+
+def libraries_of(folder: Path) -> tuple[str, ...]:
+    """Name the libraries of a model's folder that are installed in another release."""
+    try:
+        pins = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ()
+    # MLflow reads what its earlier releases have written.
+    return packaged.other_releases(pin for pin in pins if packaged.required_name(pin) != "mlflow")
 
 
 @contextmanager

@@ -67,6 +67,7 @@ GROUPS: tuple[tuple[str, tuple[Check, ...]], ...] = (
             models.leader_loads,
             models.leader_recorded,
             models.champion_loads,
+            models.champion_libraries,
             models.stage_and_alias,
         ),
     ),

@@ -131,7 +131,10 @@ def whose_code(site: Site) -> Iterator[Said]:
         listed = packaged.listed_in(site.root / "conda.yaml")
         other = packaged.other_than(listed)
         if other:
-            told = f"{other}: no run can say that its code is what the project has on record"
+            told = (
+                f"{other}: no run can say that its code is what the project has on record"
+                " (`python src lock` records what runs)"
+            )
             yield error(told, f"{quoted('rm', '-rf', '.venv')} && {installing(site.root)}")
         else:
             asked = ", as conda.yaml asks" if any(map(packaged.is_ours, listed)) else ""

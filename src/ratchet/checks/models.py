@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -77,6 +78,34 @@ def champion_loads(site: Site) -> Iterator[Said]:
         )
     else:
         yield ok(f"{where} loads without pickle")
+
+
+def champion_libraries(site: Site) -> Iterator[Said]:
+    """See that the champion's libraries are installed in the releases that it was saved with."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    from ratchet.tracking import libraries_of
+
+    champion = _champion(site)
+    where = f"version {champion.version} of {site.project.settings.model_name}"
+    uri = site.access.uri
+    place = f"models:/{champion.name}/{champion.version}"
+    with TemporaryDirectory(prefix="ratchet-") as folder:
+        try:
+            files = get_artifact_repository(place, tracking_uri=uri, registry_uri=uri)
+            files.download_artifacts("requirements.txt", folder)
+        except (MlflowException, OSError):
+            raise SkipError(f"the requirements.txt of {where} can't be had") from None
+        other = libraries_of(Path(folder))
+    if other:
+        yield warning(
+            f"{where} was saved with {some(other)}: nobody promises that it loads here, or that it"
+            " answers the same",
+            "python src run",
+        )
+    else:
+        yield ok(f"{where} has the libraries that it was saved with")
 
 
 def stage_and_alias(site: Site) -> Iterator[Said]:

@@ -21,6 +21,13 @@ _PATIENCE = 5
 NOT_YET = "no run has been recorded yet"
 """Why there is nothing to ask of a store that the first run will make."""
 
+# What brings a driver, where that has another name than the module.
+_DRIVERS = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
+
 _REVISION = re.compile(r"^(down_)?revision\s*(?::[^=]*)?=\s*(.+)$", re.MULTILINE)
 
 
@@ -76,6 +83,13 @@ def reach(uri: str) -> Access:
             client = mlflow.MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)
     except Exception as fault:  # MLflow, SQLAlchemy and requests each have errors of their own
+        from ratchet.tracking import LOG_IN, UNKNOWN_USER
+
+        if getattr(fault, "get_http_status_code", int)() == UNKNOWN_USER:
+            told = f"the server at {masked(uri)} doesn't know who asks (HTTP 401). {LOG_IN}"
+            return Access(
+                uri, told, absent="the tracking server doesn't know who asks", broken=True
+            )
         reason = masked(" ".join(str(fault).split()))[:200]
         told = f"the store {masked(uri)} doesn't answer: {reason}"
         return Access(uri, told, absent="the store doesn't answer", broken=True)
@@ -165,8 +179,8 @@ def _database(uri: str) -> Access:
         finally:
             engine.dispose()
     except ImportError as fault:
-        driver = "psycopg2-binary" if uri.startswith("postgresql") else fault.name or "the driver"
-        return _unopenable(uri, str(fault), mend=f"python -m pip install {driver}")
+        driver = _DRIVERS.get(fault.name or "", fault.name or "the driver")
+        return _unopenable(uri, str(fault), mend=f"python -m pip install {shlex.quote(driver)}")
     except (OSError, ValueError, SQLAlchemyError) as fault:
         return _unopenable(uri, str(getattr(fault, "orig", None) or fault))
     return _judged(uri, masked(uri), tables, found)

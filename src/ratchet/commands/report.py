@@ -92,8 +92,7 @@ def _of_run(project: Project, text: str) -> Report:
     found = _on_run(project, run.run_id, named.label)
     if found is None:
         raise StoreError(
-            f"{named.label[0].upper()}{named.label[1:]} has no report."
-            f" {_why_none('It was not evaluated')}"
+            f"There is no report of {named.label}. {_why_none('It was not evaluated')}"
         )
     return found
 

@@ -90,7 +90,8 @@ def write_environment(folder: Path, name: str, others: tuple[str, ...] = ()) -> 
 def lock(root: Path, name: str) -> int:
     """Bring conda.yaml up to date with the packages that are installed now.
 
-    What it lists and Ratchet doesn't need stays, at the version that is installed.
+    What it lists and Ratchet doesn't need stays, at the version that is installed. Where editors
+    have the settings' schema beside params.yaml, it follows the version that runs.
 
     Returns
     -------
@@ -119,6 +120,8 @@ def lock(root: Path, name: str) -> int:
     for wheel in before:
         if not wanted.requirement.endswith(f"/{wheel.name}"):
             wheel.unlink()
+    if (root / SCHEMA_FILE).is_file():
+        files.write_text(root / SCHEMA_FILE, settings.json_schema())
     return count
 
 

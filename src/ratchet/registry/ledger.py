@@ -177,7 +177,8 @@ class Ledger:
                     },
                 )
             except MlflowException as error:
-                client.delete_run(index)
+                with tracking.may_stay():
+                    client.delete_run(index)
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         begun = cls.find(settings)
@@ -431,7 +432,7 @@ class Ledger:
             try:
                 run = mlflow.MlflowClient().get_run(self.index)
             except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                if error.error_code not in tracking.UNSEEN:
                     raise
                 raise StoreError(
                     f"The ledger of {self.model} is gone: its index, run {self.index}, was removed"

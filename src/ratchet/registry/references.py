@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from ratchet import tracking
 from ratchet.errors import StoreError
+from ratchet.registry import versions
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _NAMED = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<number>[1-9]\d*)|@(?P<alias>[^/@]+))")
@@ -66,7 +67,7 @@ def resolve(text: str) -> Reference:
             else:
                 found = client.get_model_version(name, named["number"])
         except MlflowException as error:
-            if error.error_code not in tracking.ABSENT:
+            if not (error.error_code in tracking.ABSENT or versions.is_unknown(name, error)):
                 raise
             raise StoreError(f"The registry has no {text}. {_there_are(client, name)}") from None
     if not found.run_id:

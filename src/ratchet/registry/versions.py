@@ -61,7 +61,7 @@ def by_alias(settings: Settings, alias: str) -> Version | None:
             found = client.get_model_version_by_alias(settings.model_name, alias)
         except MlflowException as error:
             # An unknown model is "does not exist", a missing alias "invalid value".
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if error.error_code in tracking.ABSENT or is_unknown(settings.model_name, error):
                 return None
             raise
     return _as_version(found)
@@ -80,7 +80,7 @@ def get(settings: Settings, number: int) -> Version:
         try:
             return _as_version(client.get_model_version(settings.model_name, str(number)))
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            if not (_is_gone(error) or is_unknown(settings.model_name, error)):
                 raise
             known = client.search_model_versions(f"name = '{settings.model_name}'")
             numbers = ", ".join(str(n) for n in sorted(int(each.version) for each in known))
@@ -95,10 +95,25 @@ def exists(settings: Settings, number: int) -> bool:
         try:
             mlflow.MlflowClient().get_model_version(settings.model_name, str(number))
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            if not (_is_gone(error) or is_unknown(settings.model_name, error)):
                 raise
             return False
     return True
+
+
+def is_unknown(model: str, error: MlflowException) -> bool:
+    """Tell whether a refusal means that there is no registered model of this name.
+
+    A server that knows its users forbids each of them the versions of a model
+    that it hasn't got, and says of the model itself that it isn't there.
+    """
+    if error.error_code != "PERMISSION_DENIED":
+        return False
+    try:
+        mlflow.MlflowClient().get_registered_model(model)
+    except MlflowException as second:
+        return _is_gone(second)
+    return False
 
 
 def of_run(settings: Settings, run_id: str) -> Version | None:
@@ -155,7 +170,7 @@ def register(
 
 def delete(version: Version) -> None:
     """Take back a version that holds nothing."""
-    with tracking.translated():
+    with tracking.translated(), tracking.may_stay():
         mlflow.MlflowClient().delete_model_version(version.model, str(version.number))
 
 
@@ -196,6 +211,10 @@ def hold_alias(version: Version, alias: str) -> None:
     client, number = mlflow.MlflowClient(), str(version.number)
     with tracking.translated():
         _again(lambda: client.set_registered_model_alias(version.model, alias, number))
+
+
+def _is_gone(error: MlflowException) -> bool:
+    return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
 
 def _about(settings: Settings) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ratchet import metrics, model, rivals, tradeoff
 from ratchet.backends import Interpretability
-from ratchet.errors import StoreError
+from ratchet.errors import RatchetError
 from ratchet.metrics import Metric
 from ratchet.rivals import Entrant, Scores
 from ratchet.search import Candidate
@@ -198,7 +198,7 @@ def _kept(subject: "Subject", trials: pd.DataFrame) -> Iterator[Contender]:
         name = rival["name"]
         try:
             loaded = models.load(subject.project, str(subject.project.trained / RIVALS / name))
-        except (StoreError, ImportError) as error:
+        except RatchetError as error:
             # The leader's own library is here; another one may be missing.
             logger.warning("evaluate: %s is not compared with the leader: %s", name, error)
             continue
