@@ -267,3 +267,18 @@ def test_the_step_tries_each_of_the_trials_of_the_bare_loop(monkeypatch):
     # The best is fitted again on all rows.
     assert fitted[6] in bare and set(fitted[13:]) <= set(step)
     assert 7 * 0.05 < cost.bare < cost.step
+
+
+def test_the_comparison_of_servers_counts_what_was_answered_and_nothing_that_failed():
+    serving = script(ROOT / "benchmarks" / "serving.py", "serving_benchmark")
+    told = (
+        "Running 4s test\n"
+        '{"requests": %d, "microseconds": 4000000, "p50": 45e3, "p99": 1e5, "failed": %d}'
+    )
+    ours, bare = serving.counted(told % (160, 0)), serving.counted(told % (80, 0))
+    assert ours == serving.Load(per_second=40.0, p50=45.0, p99=100.0)
+    assert serving.line(1, 4, [ours, ours, bare], [bare]) == (
+        "| 1 | 4 | 40.0 | 20.0 | 2.00 | 45 / 100 | 45 / 100 |"
+    )
+    with pytest.raises(SystemExit, match="2 requests failed"):
+        serving.counted(told % (160, 2))

@@ -49,6 +49,7 @@ def python(*arguments, cwd=None, **environment):
         (["train", "--sed", "1"], 2, "No such option: --sed"),
         (["trian"], 2, "No such command 'trian'"),
         (["sample", "--rows", "0"], 2, "Invalid value for '--rows'"),
+        (["serve", "--port", "65536"], 2, "Invalid value for '--port'"),
         (["run", "--params", "nowhere.yaml"], 2, "nowhere.yaml is not there."),
         (["train", "--set", "seed"], 2, "An override must look like name=value, got 'seed'."),
     ],

@@ -12,7 +12,7 @@ from ratchet.errors import RatchetError, StoreError
 from ratchet.project import Project
 from ratchet.registry.versions import Version
 from ratchet.serving import served
-from ratchet.serving.answers import JSON, Answering
+from ratchet.serving.wire import JSON, Answering
 
 logger = logging.getLogger(__name__)
 

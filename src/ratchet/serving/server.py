@@ -18,8 +18,8 @@ from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 from mlflow.pyfunc import scoring_server
 
 from ratchet.errors import InterruptionError, RatchetError
-from ratchet.serving.answers import Answer, Answering, Unnamed, refusal
 from ratchet.serving.live import Live
+from ratchet.serving.wire import Answer, Answering, Unnamed, refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -185,9 +185,10 @@ def serve(app: App, place: socket.socket, ready: Callable[[], None]) -> None:
         timeout_keep_alive=_IDLE,
     )
     host, port = place.getsockname()[:2]
+    server = _Server(config, ready)
     try:
-        with _terminated_quietly():
-            _Server(config, ready).run([place])
+        with _terminated_quietly(server):
+            server.run([place])
     except KeyboardInterrupt:
         raise InterruptionError("serve was stopped; what it had begun to answer, it did.") from None
     except OSError as error:
@@ -195,9 +196,13 @@ def serve(app: App, place: socket.socket, ready: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _terminated_quietly() -> Iterator[None]:
-    """Let SIGTERM be a usual end: the server raises it once more when it has finished."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _terminated_quietly(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGTERM be a usual end, also before it serves and when it raises it again at its end."""
+
+    def end(_signal: int, _frame: Any) -> None:
+        server.should_exit = True
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
