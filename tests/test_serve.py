@@ -378,7 +378,12 @@ def test_while_the_new_champion_cannot_be_loaded_the_old_one_answers(
     assert following.now.served.label == "tiny/1"
     assert following.state.problem.startswith("tiny/1 goes on, tiny/2 can't answer: ")
     assert ask(following.now, {"dataframe_records": [ROW]})[0] == 200
-    shutil.move(place.with_name("elsewhere"), place)
+    told = following.state.problem
+    with monkeypatch.context() as soon:
+        soon.setattr(time, "monotonic", lambda: -1.0)
+        shutil.move(place.with_name("elsewhere"), place)
+        following.look()  # too early for another try
+        assert following.state.problem == told
     following.look()
     assert following.state.problem is None
     assert following.now.served.label == "tiny/2"

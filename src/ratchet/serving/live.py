@@ -17,7 +17,7 @@ from ratchet.serving.wire import JSON, Answering
 logger = logging.getLogger(__name__)
 
 # Seconds after which a version that could not be loaded is tried again; twice as many each time.
-_PAUSE, _LONGEST_PAUSE = 10.0, 600.0
+_PAUSE, _LONGEST_PAUSE = 10.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class _Refused:
     """A version that could not be loaded."""
 
     version: Version
+    told: str
     pause: float
     again: float
 
@@ -135,17 +136,18 @@ class Live:
             self._refused = None
             self._well()
             return
-        refused = self._refused
-        before = refused.pause if refused is not None and refused.version == version else None
-        if before is not None and refused is not None and time.monotonic() < refused.again:
+        refused = self._refused if self._refused and self._refused.version == version else None
+        if refused is not None and time.monotonic() < refused.again:
+            self._tell(refused.told)
             return
         started = time.perf_counter()
         try:
             loaded = load(self._project, version)
         except Exception as error:  # a model may fail in any way, and must not take this one along
-            pause = min(2 * before, _LONGEST_PAUSE) if before else _PAUSE
-            self._refused = _Refused(version, pause, time.monotonic() + pause)
-            self._tell(f"{label} goes on, {version.model}/{version.number} can't answer: {error}")
+            pause = min(2 * refused.pause, _LONGEST_PAUSE) if refused else _PAUSE
+            told = f"{label} goes on, {version.model}/{version.number} can't answer: {error}"
+            self._refused = _Refused(version, told, pause, time.monotonic() + pause)
+            self._tell(told)
             return
         self.now, self._since, self._refused = loaded, _moment(), None
         logger.info(
