@@ -395,7 +395,8 @@ def test_a_label_of_few_rows_is_not_kept_by_name():
     kept = ColumnReference.of(names, Kind.CATEGORY)
     assert kept.values.names == ("Aachen",)
     assert "Miller" not in repr(kept)
-    now = kept.values.again(pd.Series(["Mr. Miller", "Mrs. Smith"]))
+    both = pd.Series(["Mr. Miller", "Mrs. Smith"])
+    now = kept.values.again(distributions.labels(both, Kind.CATEGORY))
     assert (now.new, now.names) == (1, ("Mrs. Smith",))
 
 

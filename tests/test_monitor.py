@@ -321,3 +321,32 @@ def test_a_drift_must_be_more_than_what_is_worth_a_look(tiny, call):
     code, _, err = call("checks", "--params", tiny(monitor={"drift": {"psi": 0.05}}))
     assert code == 2
     assert "monitor.drift.psi must be at least that of watch, 0.1, got 0.05" in err
+
+
+@pytest.mark.slow
+def test_a_drifted_month_is_found_through_mlflow_run(doors, tmp_path):
+    """The month that the generator moves, and one that it doesn't, as ``mlflow run`` takes them."""
+    clone = doors["mlflow"]
+    for name, moved in (("usual", "0"), ("moved", "1")):
+        made = (
+            "--out",
+            str(tmp_path / name),
+            "--month",
+            "2023-03",
+            "--rows",
+            "3000",
+            "--drift",
+            moved,
+        )
+        clone.run("python", "src", "sample", *made)
+    monitor = ("mlflow", "run", ".", "--env-manager", "local", "-e", "monitor", "-P")
+    clone.run(*monitor, f"data={tmp_path / 'usual'}")
+    usual = DriftReport.load(clone.root / "build" / "monitor" / "drift.json")
+    assert usual.verdict is not Verdict.DRIFT, usual.reasons
+    clone.run(*monitor, f"data={tmp_path / 'moved'}", fails=True)
+    moved = DriftReport.load(clone.root / "build" / "monitor" / "drift.json")
+    assert moved.verdict is Verdict.DRIFT
+    assert moved.live.worse
+    assert {"PULocationID", "all columns", "score"} <= {each.about for each in moved.findings}
+    run = clone.last("monitor")
+    assert (run.info.run_id, run.data.tags["ratchet.drift"]) == (moved.run_id, "drift")

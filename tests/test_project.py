@@ -30,12 +30,19 @@ def test_paths_are_relative_to_the_parameter_file(tmp_path, monkeypatch):
     assert opened.source == tmp_path / "here" / "data" / "rows.csv"
     build = tmp_path / "here" / "build"
     assert opened.build == build
-    folders = (opened.prepared, opened.trained, opened.evaluated, opened.promoted)
+    folders = (
+        opened.prepared,
+        opened.trained,
+        opened.evaluated,
+        opened.promoted,
+        opened.monitored,
+    )
     assert [folder.relative_to(build).name for folder in folders] == [
         "prepared",
         "train",
         "evaluate",
         "promote",
+        "monitor",
     ]
 
 
@@ -47,7 +54,7 @@ def test_a_source_may_lie_anywhere(tmp_path):
 def test_two_parameter_files_of_one_folder_do_not_share_what_they_build(tmp_path):
     one, other = project(tmp_path), project(tmp_path, "tips.yaml")
     assert other.build == tmp_path / "build" / "tips.yaml"
-    folders = ("prepared", "trained", "evaluated", "promoted")
+    folders = ("prepared", "trained", "evaluated", "promoted", "monitored")
     mine, theirs = ({getattr(each, name) for name in folders} for each in (one, other))
     assert not mine & theirs
 

@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -88,16 +88,15 @@ class Labels:
     """Labels of two rows each."""
 
     @classmethod
-    def of(cls, values: pd.Series) -> Self:
-        """Count labels of shape (n,), none of them missing.
+    def of(cls, counted: pd.Series) -> Self:
+        """Keep what was counted: rows by label, the most frequent first.
 
         Examples
         --------
-        >>> found = Labels.of(pd.Series(["a"] * 6 + ["b"]))
+        >>> found = Labels.of(labels(pd.Series(["a"] * 6 + ["b"]), Kind.CATEGORY))
         >>> found.names, found.counts, found.rest, found.once
         (('a',), (6,), 1, 1)
         """
-        counted = values.value_counts().sort_index().sort_values(ascending=False, kind="stable")
         named = counted[counted >= MIN_ROWS_PER_NAME].head(NAMES)
         known = None
         if len(counted) <= MAX_KNOWN:
@@ -112,9 +111,8 @@ class Labels:
             twice=int((counted == 2).sum()),
         )
 
-    def again(self, values: pd.Series) -> "Recount":
-        """Count other labels, of shape (n,), as these were counted."""
-        counted = values.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    def again(self, counted: pd.Series) -> "Recount":
+        """Hold rows of other labels, the most frequent first, against these."""
         named = [int(counted.get(name, 0)) for name in self.names]
         counts = np.array([*named, int(counted.sum()) - sum(named)])
         if self.known is None:
@@ -191,26 +189,25 @@ def quantities(values: pd.Series, kind: Kind) -> np.ndarray:
 
 
 def labels(values: pd.Series, kind: Kind) -> pd.Series:
-    """Give the known values of a column as text, as a reader sees them but whole."""
-    known = values.dropna()
-    codes, distinct = pd.factorize(known)
+    """Count the known values of a column, by their text; the most frequent first."""
+    codes, distinct = pd.factorize(values)
     if kind is Kind.BOOLEAN:
         texts = [str(bool(each)).lower() for each in distinct]
     else:
         # A number that is a label is whole, as a rule, and was kept as a float.
         texts = [f"{each:.15g}" if isinstance(each, float) else str(each) for each in distinct]
-    return pd.Series(np.array(texts, dtype=object)[codes], dtype="str")
+    return _counted(codes[codes >= 0], texts)
 
 
 def hours(times: pd.Series) -> pd.Series:
-    """Give the hours of the day of known times, as labels."""
-    return times.dropna().dt.strftime("%H").astype("str").reset_index(drop=True)
+    """Count known times by the hour of their day."""
+    names = [f"{hour:02}" for hour in range(24)]
+    return _counted(times.dropna().dt.hour.to_numpy(), names)
 
 
 def weekdays(times: pd.Series) -> pd.Series:
-    """Give the days of the week of known times, as labels."""
-    days = np.array(WEEKDAYS, dtype=object)[times.dropna().dt.day_of_week.to_numpy()]
-    return pd.Series(days, dtype="str")
+    """Count known times by their day of the week."""
+    return _counted(times.dropna().dt.day_of_week.to_numpy(), WEEKDAYS)
 
 
 def days(times: pd.Series) -> float:
@@ -240,6 +237,12 @@ def shown(value: float, kind: Kind) -> str:
     if kind is Kind.DATETIME:
         return wording.value(pd.Timestamp(value, unit="s"), kind)
     return wording.number(float(f"{value:.4g}"))
+
+
+def _counted(codes: np.ndarray, names: Sequence[str]) -> pd.Series:
+    counts = np.bincount(codes, minlength=len(names))
+    found = pd.DataFrame({"name": list(names), "rows": counts}).groupby("name")["rows"].sum()
+    return found[found > 0].sort_values(ascending=False, kind="stable")
 
 
 def _ends(times: pd.Series) -> tuple[pd.Timestamp, pd.Timestamp] | None:

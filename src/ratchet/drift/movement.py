@@ -283,7 +283,7 @@ def _comparable(before: Parts, values: pd.Series) -> Iterator[tuple[Aspect, Labe
     span = min(before.days, distributions.days(values))
     if span >= HOUR_DAYS:
         now = distributions.hours(values)
-        if len(before.hours.names) > 1 or now.nunique() > 1:  # dates have no hour
+        if len(before.hours.names) > 1 or len(now) > 1:  # dates have no hour
             yield Aspect.HOUR, before.hours, now
     if span >= WEEKDAY_DAYS:
         # A month has some days of the week five times, and others four times.
@@ -420,7 +420,7 @@ def _bars(before: Quantities, now: np.ndarray) -> Histogram:
     edges = np.linspace(low, high, BARS + 1)
     inner = edges[1:-1]
     old = np.diff([0.0, *before.below(inner), 1.0])
-    new = np.diff([0.0, *((now[:, None] <= inner).mean(axis=0)), 1.0])
+    new = np.bincount(np.searchsorted(inner, now), minlength=BARS) / len(now)
     return Histogram(tuple(edges.tolist()), (), _rounded(old), _rounded(new))
 
 

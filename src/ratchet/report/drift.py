@@ -83,7 +83,7 @@ def page(task: str, report: DriftReport) -> Page:
         " large enough to matter.",
     )
     return Page(
-        title=f"{task}: new rows beside those that {report.model}/{report.version} learned from",
+        title=f"{task}: new rows beside the training rows of version {report.version}",
         answer=_ANSWERS[report.verdict],
         told=(*reasons, *report.notes),
         sections=tuple(each for each in sections if each.blocks),
