@@ -17,7 +17,6 @@ from ratchet.errors import RatchetError
 from ratchet.export import estimators, whole
 from ratchet.export.graph import ConversionError
 from ratchet.model import Calibration, Part, combine, predict
-from ratchet.project import Project
 from ratchet.search import Candidate
 from ratchet.serving import served
 from ratchet.settings import Settings
