@@ -509,4 +509,5 @@ def test_pieces_are_judged_as_the_whole_is():
         found = datachecks.Tally.from_plain(json.loads(json.dumps(asdict(tally)))).report(
             rules, only=only
         )
-        assert found == whole
+        assert set(found.failures) == set(whole.failures)
+        assert (found.n_rows, found.n_checks) == (whole.n_rows, whole.n_checks)
