@@ -137,9 +137,9 @@ class Starts:
             trial.candidate.settings: Start(
                 replace(trial.candidate, share=1.0), trial.seconds / trial.candidate.share
             )
-            for trial in reversed((*ranked[:1], *members, *others))
+            for trial in (*ranked[:1], *members, *others)
         }
-        return cls(record.run_id, record.n_rows, tuple(found.values())[::-1][:MOST_STARTS])
+        return cls(record.run_id, record.n_rows, tuple(found.values())[:MOST_STARTS])
 
     def affordable(self, n_rows: int, seconds: float | None) -> tuple[Candidate, ...]:
         """Leave out what is likely to take too long: it would be cut short, and end up worse.

@@ -116,16 +116,16 @@ def take(
     pointer = lineage.tracked_version(project.source)
     own = pointer is not None and pointer.file.suffix == ".dvc"
     if pointer is not None and own and _is_import(pointer):
-        dvc(pointer.file, "update", "--quiet", pointer.file.name)
+        dvc(pointer.file, "update", pointer.file.name)
     elif pointer is not None and own and not pointer.tracked.exists():
-        dvc(pointer.file, "pull", "--quiet", pointer.file.name)
+        dvc(pointer.file, "pull", pointer.file.name)
     pairs = copies(project, given) if given is not None else ()
     for path, target in pairs:
         _copy(path, target, project.build / "retrain")
     state = lineage.data_state(project.source, cache=project.build / "hashes.json")
     if state.dirty and _is_ours(project, pointer):
         tracked = project.source if pointer is None else pointer.tracked
-        dvc(tracked, "add", "--quiet", tracked.name)
+        dvc(tracked, "add", tracked.name)
         state = lineage.data_state(project.source, cache=project.build / "hashes.json")
         pointer = lineage.tracked_version(project.source)
         own = True

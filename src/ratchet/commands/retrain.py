@@ -292,7 +292,7 @@ class _Call:
 
     def _take(self, state: Retraining, given: Path | None) -> Intake:
         try:
-            taken = intake.take(self._project, given, _tell, self._held)
+            taken = intake.take(self._project, given, logger.debug, self._held)
         except RatchetError:
             # A mistake in what was given is not one of the next call.
             replace(state, given=None).save(self._project)
