@@ -893,3 +893,25 @@ def test_boosting_costs_more_with_a_tree_for_each_class():
     plain = cost(ProblemType.REGRESSION, 0)
     assert cost(ProblemType.BINARY, 2) == plain
     assert cost(ProblemType.MULTICLASS, 3) == cost(ProblemType.MULTICLASS, 10) == 3 * plain
+
+
+@pytest.mark.parametrize("n_classes", [0, 2], ids=["regression", "binary"])
+def test_every_family_that_keeps_sparse_rows_is_saved(n_classes):
+    from scipy.sparse import csr_matrix
+
+    labels = np.random.default_rng(0).integers(0, 20, 200)
+    X = csr_matrix(np.eye(20)[labels])
+    y = labels % 2 if n_classes else labels.astype(float)
+    problem = BINARY if n_classes else REGRESSION
+    kept = set()
+    for name in backends.available():
+        backend = backends.get(name)
+        for family in backend.families(Task(problem, 200, 20, n_classes)):
+            if family.preparation is not Preparation.SCALED or backend.missing:
+                continue
+            asked = request(X, y, family.name, dict(family.starts[0]), n_classes)
+            stored = skops.io.dumps(backend.fit(asked).estimator)
+            untrusted = set(skops.io.get_untrusted_types(data=stored))
+            assert untrusted <= {*ASSEMBLY_TYPES, *backend.trusted_types}, family.name
+            kept |= {family.name for each in untrusted if "csr_matrix" in each}
+    assert kept >= {"knn", "kernel"}

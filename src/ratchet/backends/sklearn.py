@@ -58,6 +58,8 @@ class SklearnBackend(Backend):
 
     name: ClassVar[str] = "sklearn"
     trusted_types: ClassVar[tuple[str, ...]] = (
+        # What neighbours and kernels keep of one-hot rows.
+        "scipy.sparse._csr.csr_matrix",
         # Histogram boosting checks its input by a partial call of check_array.
         "functools.partial",
         "sklearn._loss.link.IdentityLink",
