@@ -301,7 +301,7 @@ def months(draws: int, run: Callable[..., list]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for strength in (0.0, 0.1, 0.25, 0.5, 1.0):
         for size in (500, 5_000):
-            found = run(simulated, [(seed, size, strength) for seed in seeds])
+            found = run(simulated, [(seed, size, strength) for seed in range(draws)])
             yield line(f"drift {strength:g}", size, found)
     files = sorted(MONTHS.glob("*.parquet"))
     if len(files) < 2:
