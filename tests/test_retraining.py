@@ -35,6 +35,11 @@ OFF = {"on_new_data": False}
             {},
             ("new data (may.csv)", "drift: trip_distance has moved (PSI 0.4); PU is new"),
         ),
+        (
+            replace(DRIFT, drift=("a.", "b.", "c.")),
+            OFF,
+            ("drift: a; b and 1 more",),
+        ),
         (DRIFT, OFF, ("drift: trip_distance has moved (PSI 0.4); PU is new",)),
         (DRIFT, {**OFF, "on_drift": False}, ()),
         (WORSE, OFF, ("the live score 6.1 is worse than 5.2",)),

@@ -58,7 +58,7 @@ def test_there_is_one_that_tests_and_one_that_retrains():
 def test_a_workflow_has_only_keys_that_github_knows(path):
     workflow = read(path)
     assert set(workflow) == {"name", "on", "permissions", "concurrency", "jobs"}
-    assert set(workflow["on"]) <= {"push", "pull_request", "workflow_dispatch"}
+    assert set(workflow["on"]) <= {"push", "pull_request", "schedule", "workflow_dispatch"}
     for name, job in workflow["jobs"].items():
         assert set(job) <= JOB_KEYS, name
         assert job["runs-on"] == "ubuntu-latest"
@@ -134,9 +134,30 @@ def test_only_main_decides_and_keeps_what_it_decided():
     for name, job in RETRAIN["jobs"].items():
         for step in job["steps"]:
             lines = step.get("run", "").splitlines()
-            decides = {"dvc repro --pull", "python src promote"} & {*lines}
+            commands = {line.partition(" > ")[0] for line in lines}
+            decides = {"dvc repro --pull", "python src promote", "python src retrain"} & commands
             if decides or "cache/save" in step.get("uses", ""):
                 assert "github.ref == 'refs/heads/main'" in step["if"], (name, step)
+
+
+def test_every_night_it_looks_whether_a_training_is_due():
+    [clock] = RETRAIN["on"]["schedule"]
+    minute, hour, *every_day = clock["cron"].split()
+    assert every_day == ["*", "*", "*"]
+    assert 0 < int(minute) < 60
+    assert 0 <= int(hour) < 24
+    by_clock = [
+        step for step in steps(RETRAIN) if "github.event_name == 'schedule'" in step.get("if", "")
+    ]
+    [step] = by_clock
+    assert "python src retrain > build/retrained.txt" in step["run"].splitlines()
+    # Where nothing was due there is nothing to report; on a push the whole pipeline runs as ever.
+    for name in ("Write the report", "Say what was found"):
+        assert step_named(name)["if"] == "hashFiles('build/evaluate/metrics.json') != ''"
+    decides = [step for step in steps(RETRAIN) if "dvc repro --pull\n" in step.get("run", "")]
+    assert [each["if"].partition(" && ")[2] for each in decides] == [
+        "github.event_name != 'schedule'"
+    ]
 
 
 def test_what_it_runs_is_what_the_guide_says():
@@ -276,7 +297,7 @@ def test_a_pull_request_gets_its_report_and_changes_no_champion(
         },
     }
     for step in RETRAIN["jobs"]["retrain"]["steps"]:
-        on_main = step.get("if") == "github.ref == 'refs/heads/main'"
+        on_main = "github.ref == 'refs/heads/main'" in step.get("if", "")
         if "run" in step and step["name"] != "Install" and not on_main:
             clone.run("bash", "-e", "-c", step["run"], **environment)
     comment = (clone.root / "build" / "comment.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ratchet.settings import Retrain
 
-# Files that a reason names: more would hide the other reasons.
+# Files or findings that a reason names: more would hide the other reasons.
 _NAMED = 2
 
 
@@ -82,7 +82,7 @@ def _looked_at(facts: Facts, rules: Retrain) -> Iterator[tuple[str, bool]]:
     if facts.unknown:
         yield f"monitor could not say whether there is drift: {facts.unknown}", False
     if facts.drift:
-        told = f"drift: {'; '.join(each.rstrip('.') for each in facts.drift)}"
+        told = f"drift: {named([each.rstrip('.') for each in facts.drift], '; ')}"
         yield told if rules.on_drift else f"{told} (retrain.on_drift is false)", rules.on_drift
     if facts.worse:
         off = "" if rules.on_live_score else " (retrain.on_live_score is false)"
@@ -113,7 +113,7 @@ def _inside(facts: Facts) -> str:
     return f" ({' in '.join(parts)})" if parts else ""
 
 
-def named(names: Sequence[str]) -> str:
+def named(names: Sequence[str], between: str = ", ") -> str:
     """Name the first few.
 
     Examples
@@ -122,7 +122,7 @@ def named(names: Sequence[str]) -> str:
     ('a, b', 'a, b and 2 more')
     """
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return between.join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _days(days: float) -> str:
