@@ -4,8 +4,11 @@ import doctest
 import json
 import re
 import shlex
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -14,7 +17,9 @@ import yaml
 from conftest import COMMITTER, ROOT, tiny_table
 from test_guide_notebook import Nearly
 
+import ratchet
 from ratchet import backends
+from ratchet.registry.ledger import Line
 from ratchet.settings import from_mapping
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -171,6 +176,51 @@ def test_every_fault_of_a_ledger_is_in_the_guide():
     assert {number.sub("#", each) for each in found} == {number.sub("#", each) for each in told}
 
 
+def shown_in(page: str, beginning: str) -> str:
+    """Give the block of a page that begins with a word."""
+    (text,) = (text for language, text in blocks(page) if not language and beginning in text)
+    return text
+
+
+def test_what_a_new_version_says_of_settings_and_of_an_older_store(
+    tiny, empty_store, tmp_path, call, monkeypatch
+):
+    params = tiny(train__ensembel="none")
+    monkeypatch.chdir(params.parent)
+    assert call("status") == (2, "", shown_in("upgrade.md", "SettingsError"))
+    tiny()
+    place = tmp_path / "older.db"
+    shutil.copy(empty_store, place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}")
+    with closing(sqlite3.connect(place)) as opened, opened:
+        opened.execute("UPDATE alembic_version SET version_num = '1bd49d398cd23'")
+    code, out, err = call("history")
+    assert (code, out) == (2, "")
+    revision = re.compile(r"(version|expected) \w+|sqlite:\S+|\s+")
+    assert revision.sub(" ", err) == revision.sub(" ", shown_in("upgrade.md", "out-of-date"))
+
+
+# What version 0.1.0 wrote: its text and digest stay, and every later version reads it.
+LINE = (
+    '{"at":"2026-11-26T03:38:18.921+00:00","basis":"eef271c964de1da8","before":null,"decision_run":'
+    '"29d71cda6a4c4d6c81bf46cd6607dfc5","evidence":"1936fb309b76c3742e480fc1dbb1913b20878abdb4d83e2'
+    'f66958340c9cd8a21","kind":"promote","number":1,"previous":"","reason":"rmse 78.530, no champio'
+    'n yet","run_id":"1c6963d41df8479f901e8eac867f24f3","version":null,"who":"root@vm"}'
+)
+
+
+def test_a_line_of_the_first_version_is_read_and_keeps_its_digest():
+    line = Line.parse(LINE, "1")
+    assert (line.kind, line.champion, line.who) == ("promote", 1, "root@vm")
+    assert line.text == LINE
+    assert line.digest == "2b0cab0e173e1f9f5cf485e1885a76da9bf852007c3ffeffec55567e0c7f11a3"
+
+
+def test_the_newest_version_has_a_part_in_the_changelog():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[?([\w.]+)", text, re.M)[0] in (ratchet.__version__, "Unreleased")
+
+
 def test_the_rules_in_the_page_on_checks_are_rules(monkeypatch, capsys):
     from ratchet.datachecks import ColumnRules, Rules
 
@@ -197,7 +247,9 @@ def test_the_features_in_the_page_on_features_are_definitions():
     assert [name for name, _ in derive] == ["kmh", "age", "way", "common", "density"]
 
 
-@pytest.mark.parametrize("page", ["checks", "features", "imbalanced", "ledger", "monthly-files"])
+@pytest.mark.parametrize(
+    "page", ["checks", "features", "imbalanced", "ledger", "monthly-files", "upgrade"]
+)
 def test_every_page_that_a_guide_links_to_exists(page):
     text = (GUIDES / f"{page}.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
