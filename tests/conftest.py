@@ -1,5 +1,6 @@
 """What the tests share: an empty MLflow store, made once, and projects on tiny tables."""
 
+import json
 import logging
 import os
 import shlex
@@ -10,14 +11,15 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -514,6 +516,64 @@ def _answers(address: str) -> bool:
             return True
     except (urllib.error.URLError, OSError):
         return False
+
+
+@dataclass
+class Client:
+    """Asks a scoring server all the while, and keeps who has answered."""
+
+    address: str
+    row: Mapping[str, object]
+    versions: list[str] = field(default_factory=list)
+    """Names of the versions that have answered, where the next is another."""
+    failed: list[str] = field(default_factory=list)
+    """What was no answer."""
+    n_answers: int = 0
+    """How many answers there were."""
+
+    def ask(self) -> None:
+        """Ask once."""
+        asked = urllib.request.Request(
+            f"{self.address}/invocations",
+            json.dumps({"dataframe_records": [self.row]}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+                [said] = json.loads(answer.read())["predictions"]
+                version = answer.headers["X-Ratchet-Model"]
+        except (OSError, ValueError, KeyError) as error:
+            self.failed.append(repr(error))
+            return
+        assert isinstance(said, float)
+        self.n_answers += 1
+        if self.versions[-1:] != [version]:
+            self.versions.append(version)
+
+    def until_it_is(self, version: str) -> None:
+        """Wait until this version answers, a minute at most."""
+        ends = time.monotonic() + 60
+        while self.versions[-1:] != [version]:
+            assert time.monotonic() < ends, (version, self.versions, self.failed[:3])
+            time.sleep(0.05)
+
+
+@contextmanager
+def asking(address: str, row: Mapping[str, object]) -> Iterator[Client]:
+    """Have a client ask a scoring server from another thread."""
+    client, ended = Client(address, row), threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(0.02):
+            client.ask()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield client
+    finally:
+        ended.set()
+        thread.join()
 
 
 def small_search(params: Path, *families: str) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import REAL_DATA, ROOT, Clone
+from conftest import REAL_DATA, ROOT, Clone, asking
 
 pytestmark = pytest.mark.slow
 
@@ -19,11 +20,17 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def months(fresh_clone) -> Clone:
-    """A clone in which the real months have taken the simulated ones' place."""
-    files = sorted(MONTHS.glob("green_tripdata_2023-0[123].parquet"))
-    if len(files) < 3:
+def files() -> list[Path]:
+    """January to March of 2023."""
+    found = sorted(MONTHS.glob("green_tripdata_2023-0[123].parquet"))
+    if len(found) < 3:
         pytest.skip(f"the real months are not here: {MONTHS} lacks some of 2023-01 to 2023-03")
+    return found
+
+
+@pytest.fixture(scope="module")
+def months(fresh_clone, files) -> Clone:
+    """A clone in which the real months have taken the simulated ones' place."""
     clone = fresh_clone("months")
     shutil.copy(ROOT / "params.yaml", clone.root)
     (clone.root / "data").mkdir()
@@ -75,3 +82,49 @@ def test_the_data_version_is_the_one_that_dvc_gave_the_months(months, tried):
     assert pointer["nfiles"] == 3
     assert tags["ratchet.data_version"] == pointer["md5"]
     assert tags["ratchet.data_dirty"] == "false"
+
+
+def test_month_after_month_is_watched_trained_on_and_served(fresh_clone, files):
+    clone = fresh_clone("month-after-month")
+    params = clone.root / "params.yaml"
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["split"] |= {"test": "10 days"}
+    values["evaluate"] |= {"resamples": 100, "report": False}
+    values["tracking"] |= {"system_metrics": False}
+
+    def retrained(family: str, *arguments: str) -> str:
+        values["train"] |= {"families": ["baseline", family], "threads": 2}
+        values["train"]["search"] = {"budget_seconds": None, "max_trials": 2}
+        params.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        out = clone.run("python", "src", "retrain", "--quiet", *arguments)
+        return out.splitlines()[-1]
+
+    (clone.root / "data").mkdir()
+    shutil.copyfile(files[0], clone.root / "data" / files[0].name)
+    name = "green-taxi-duration"
+    assert retrained("ridge").startswith(f"retrained: there is no champion; {name}/1 promoted: ")
+    row = pd.read_parquet(files[2])[values["data"]["features"]].iloc[0]
+    trip = {
+        column: str(row[column]) if column == TIME else float(row[column]) for column in row.index
+    }
+    client = clone.client()
+    with (
+        clone.serve("python", "src", "serve", "--refresh", "1", ready="/ping") as address,
+        asking(address, trip) as asked,
+    ):
+        asked.until_it_is(f"{name}/1")
+        told = retrained("xgboost", "--data", str(files[1]))
+        assert told.startswith(f"retrained: new data ({files[1].name})"), told
+        assert f"; {name}/2 promoted: rmse " in told
+        asked.until_it_is(f"{name}/2")
+        told = retrained("xgboost", "--data", str(files[2]))
+        assert told.startswith(f"retrained: new data ({files[2].name})"), told
+        champion = client.get_model_version_by_alias(name, "champion").version
+        assert (f"; {name}/3 promoted: rmse " in told) == (int(champion) == 3)
+        asked.until_it_is(f"{name}/{champion}")
+        clone.run("python", "src", "rollback", "--to", "1", "--reason", "to see the server follow")
+        asked.until_it_is(f"{name}/1")
+    assert asked.failed == []
+    pointer = yaml.safe_load((clone.root / "data.dvc").read_text())["outs"][0]
+    assert pointer["nfiles"] == 3
+    assert retrained("xgboost").startswith("not due: these data were judged already")

@@ -4,17 +4,24 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
-from conftest import PATIENCE, Clone
+from conftest import PATIENCE, Clone, asking
 
 from ratchet import taxi
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clones")]
+
+SERVE = ("python", "src", "serve", "--refresh", "1")
+TRIP = {
+    "PULocationID": 74,
+    "DOLocationID": 75,
+    "trip_distance": 2.5,
+    "lpep_pickup_datetime": "2023-03-03T18:30:00",
+}
 
 # Holds every training while a file is there, so that a test can end it at a place that it knows.
 PLUGIN = """
@@ -40,8 +47,6 @@ def settle_on_small_steps(params: Path) -> None:
         "promoted": ["sh", "-c", "cat >> build/told.jsonl"],
         "drift": ["sh", "-c", "cat >> build/told.jsonl"],
     }
-    is_there = find_spec("ratchet.steps.monitor") is not None
-    values["retrain"] = {"on_drift": is_there, "on_live_score": is_there}
     params.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
@@ -87,8 +92,28 @@ def killed_in_its_training(clone: Clone, *arguments: str) -> None:
         hold.with_name("waiting").unlink(missing_ok=True)
 
 
-def test_a_drifted_month_makes_a_new_champion_also_after_kill_9(january: Clone, tmp_path: Path):
+def test_a_drifted_month_makes_a_new_champion_that_the_server_answers_with(
+    january: Clone, tmp_path: Path
+):
     [month] = taxi.write_months(tmp_path, ["2023-02"], rows=3000, seed=1, drift=1.0)
+    said = january.run("python", "src", "monitor", "--data", str(month), "--quiet", fails=True)
+    assert said.splitlines()[-1].startswith("drift")
+    with (
+        january.serve(*SERVE, ready="/ping") as address,
+        asking(address, TRIP) as client,
+    ):
+        client.until_it_is("green-taxi-duration/1")
+        comes_of_a_month(january, month)
+        client.until_it_is("green-taxi-duration/2")
+        january.run("python", "src", "rollback", "--reason", "February was no usual month")
+        client.until_it_is("green-taxi-duration/1")
+    assert client.failed == []
+    assert client.n_answers > 100
+    assert client.versions == [f"green-taxi-duration/{number}" for number in (1, 2, 1)]
+
+
+def comes_of_a_month(january: Clone, month: Path) -> None:
+    """Retrain with a month, also after kill -9, and look at what that has left."""
     killed_in_its_training(january, "--data", str(month), "--commit")
     note = january.root / "build" / "retrain" / "retrain.json"
     assert json.loads(note.read_text())["ended"] is None
@@ -100,8 +125,7 @@ def test_a_drifted_month_makes_a_new_champion_also_after_kill_9(january: Clone, 
     client = january.client()
     champion = client.get_model_version_by_alias("green-taxi-duration", "champion")
     assert int(champion.version) == 2
-    if find_spec("ratchet.steps.monitor") is not None:
-        assert ", drift: " in told
+    assert ", drift: " in told
     events = [
         json.loads(line)["event"]
         for line in (january.root / "build" / "told.jsonl").read_text().splitlines()
