@@ -146,7 +146,7 @@ def comes_of_a_month(january: Clone, month: Path) -> None:
 
     # What the workflow does every night.
     [step] = (each for each in steps(RETRAIN) if "python src retrain" in each.get("run", ""))
-    summary = tmp_path / "summary.md"
+    summary = month.with_name("summary.md")
     january.run("bash", "-e", "-c", step["run"], GITHUB_STEP_SUMMARY=str(summary))
     assert summary.read_text().startswith("not due: these data were judged already, and ")
     assert "Data and pipelines are up to date." in january.run("dvc", "status", "train")
