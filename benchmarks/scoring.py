@@ -52,13 +52,14 @@ class Speed:
     """Seconds of the model, asked about a frame in memory."""
     command: float
     """Seconds of the command, from its first row read to its last one in the file."""
+    ratio: float
+    """How many times as long the command takes: the median of the pairs."""
     rows: int
     """Rows that were answered."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times as long the command takes."""
-        return self.command / self.alone
+    alone_cpu: float
+    """Seconds of processor time of the model alone, all threads together."""
+    command_cpu: float
+    """The same of the command."""
 
 
 def trained(folder: Path, data: dict[str, Any], **changes: Any) -> Any:
@@ -97,15 +98,21 @@ def speed(project: Any, data: Path, rows: int, family: str, repeats: int) -> Spe
     features = accept(read_table(data).frame, asked.schema)
     alone, command = [], []
     for _ in range(repeats):
-        started = time.perf_counter()
+        begun = time.perf_counter(), time.process_time()
         asked.model.predict(features)
-        alone.append(time.perf_counter() - started)
+        alone.append((time.perf_counter() - begun[0], time.process_time() - begun[1]))
         command.append(_bulk(project, asked, data))
     assert model.threshold_of(asked.model) is None
-    return Speed(family, statistics.median(alone), statistics.median(command), rows)
+    return Speed(
+        family,
+        *(statistics.median(wall for wall, _ in each) for each in (alone, command)),
+        statistics.median(c[0] / a[0] for a, c in zip(alone, command, strict=True)),
+        rows,
+        *(statistics.median(cpu for _, cpu in each) for each in (alone, command)),
+    )
 
 
-def _bulk(project: Any, asked: Any, data: Path) -> float:
+def _bulk(project: Any, asked: Any, data: Path) -> tuple[float, float]:
     """Time the work of the command without finding and loading the model, which any use needs."""
     from ratchet.commands import predict as command
 
@@ -118,14 +125,15 @@ def _bulk(project: Any, asked: Any, data: Path) -> float:
         original = command.bulk.score
 
         def timed(*given: Any, **named: Any) -> Any:
-            begun.append(time.perf_counter())
+            begun.append((time.perf_counter(), time.process_time()))
             return original(*given, **named)
 
         command.bulk.score = timed
         command.run(project, request)
     finally:
         command.served.load, command.bulk.score = load, original
-    return time.perf_counter() - begun[0]
+    wall, cpu = begun[0]
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def peak(project: Any, data: Path) -> tuple[float, float]:
@@ -245,12 +253,16 @@ def main() -> int:
 
         name = Leader.load(project).name
         measured = speed(project, many, given.rows * TIMES, name, given.repeats)
-        told("| model | rows | the model alone, s | predict, s | ratio | rows a second |")
-        told("|---|---|---|---|---|---|")
+        told(
+            "| model | rows | the model alone, s | predict, s | ratio | rows a second"
+            " | processor: alone, predict, s |"
+        )
+        told("|---|---|---|---|---|---|---|")
         told(
             f"| {measured.family} | {measured.rows:,} | {measured.alone:.2f}"
             f" | {measured.command:.2f} | {measured.ratio:.3f}"
-            f" | {measured.rows / measured.command:,.0f} |"
+            f" | {measured.rows / measured.command:,.0f}"
+            f" | {measured.alone_cpu:.2f}, {measured.command_cpu:.2f} |"
         )
         peaks = [peak(project, each) for each in (small, many)]
         told("\n| rows | the whole command, s | peak memory, MB |")

@@ -186,7 +186,9 @@ def _run(
     opened = [TableFile.open(path) for path in paths]
     inputs = Inputs(asked.schema, rules, opened)
     inputs.refuse_columns()
-    job = Job(out, order, _schemas(request, out, opened, answering))
+    schemas = _schemas(request, out, opened, answering)
+    numbers = [each.name for each in answering.fields if pa.types.is_floating(each.type)]
+    job = Job(out, order, schemas, (*numbers, f"{request.prefix}source_row"))
     logger.info(
         "predict: %s answers %s (%s)",
         asked.label,

@@ -209,7 +209,7 @@ class _Line:
             self._done(number, self.whole.and_then(note["rows"], tally, resumed=True), 1.0)
             return
         if self._result is None:
-            self._result = Result(job.result_of(name), job.schemas[name])
+            self._result = Result(job.result_of(name), job.schemas[name], job.distinct)
         before = self.whole.rows
         tally = Tally()
         at = 0

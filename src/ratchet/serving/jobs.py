@@ -101,6 +101,8 @@ class Job:
     """What it is made of."""
     schemas: Mapping[str, pa.Schema]
     """The columns of each file of the output, by the name of the input."""
+    distinct: Sequence[str] = ()
+    """Those whose values seldom repeat, so that a dictionary of them would be of no use."""
 
     @property
     def folder(self) -> Path:
@@ -257,9 +259,11 @@ class Result:
         The file.
     schema : pa.Schema
         Its columns.
+    distinct : sequence of str
+        Those whose values seldom repeat.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, distinct: Sequence[str] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._schema = path, schema
         self._fresh = path.with_name(f".{path.name}.new")
@@ -268,14 +272,20 @@ class Result:
         if name.endswith(".gz"):
             self._sink = pa.CompressedOutputStream(self._sink, "gzip")
         self._writer: Any = (
-            pq.ParquetWriter(self._sink, schema)
+            pq.ParquetWriter(
+                self._sink,
+                schema,
+                use_dictionary=[name for name in schema.names if name not in distinct],
+            )
             if name.endswith(".parquet")
             else pyarrow.csv.CSVWriter(self._sink, schema)
         )
 
     def add(self, table: pa.Table) -> None:
         """Put rows behind those that are there."""
-        self._writer.write_table(table.cast(self._schema))
+        self._writer.write_table(
+            table if table.schema == self._schema else table.cast(self._schema)
+        )
 
     def close(self) -> None:
         """Put the file in its place."""
