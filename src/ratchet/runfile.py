@@ -6,7 +6,6 @@ gets into MLflow. A run that isn't in the store is logged again from here.
 
 import base64
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -289,7 +288,7 @@ def log_again(
     """
     place = tracking.experiment(project)
     client = mlflow.MlflowClient()
-    with tracking.translated(), _no_links(), _deleted_on_failure(client) as made:
+    with tracking.translated(), _deleted_on_failure(client) as made:
         above = _nestable(client, parent or kept.tags.get(PARENT_TAG), place)
         run_id = _begin(client, kept, place, made)
         tracking.write(run_id, _items(kept, above, tags or {}))
@@ -479,21 +478,6 @@ def _log_model(run_id: str, kept: RunFile, model: Path) -> None:
         tracking.log_saved_model(
             run_id, copy, [each for each in kept.scores if each.name in kept.model_scores]
         )
-
-
-@contextmanager
-def _no_links() -> Iterator[None]:
-    """Keep MLflow from printing the address of each run that ends on a server."""
-    name = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
-    before = os.environ.get(name)
-    os.environ[name] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 @contextmanager
