@@ -93,9 +93,8 @@ def test_it_asks_for_what_pyproject_asks_for(wheel):
         "catboost>=1.2.10 ; extra == 'catboost'",
         "shap>=0.51 ; (sys_platform != 'darwin' or platform_machine != 'x86_64')"
         " and extra == 'explain'",
-        "onnxmltools>=1.16 ; extra == 'onnx'",
+        "onnx>=1.19 ; extra == 'onnx'",
         "onnxruntime>=1.24 ; extra == 'onnx'",
-        "skl2onnx>=1.20 ; extra == 'onnx'",
         "boto3>=1.40 ; extra == 's3'",
         "dvc-s3>=3.3 ; extra == 's3'",
     ]
