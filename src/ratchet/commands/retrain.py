@@ -268,6 +268,7 @@ class _Call:
             data_version=taken.state.version,
             commit=self._committed(taken, state) or state.commit,
         )
+        state.save(self._project)
         standing = _Standing.of(self._project)
         facts = _facts(
             self._project,
