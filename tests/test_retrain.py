@@ -340,3 +340,19 @@ def test_a_project_with_stages_is_run_by_dvc_and_one_with_overrides_here(reignin
     assert not retrain._has_dvc(Project.open(reigning.root / "better.yaml"))
     values = yaml.safe_load((reigning.root / "dvc.yaml").read_text())
     assert set(values["stages"]) >= {"prepare", "promote"}
+
+
+def test_what_was_taken_in_and_committed_is_known_to_the_next_call(reigning, may, git):
+    root = reigning.root
+    git(root, "init", "--quiet")
+    git(root, "add", "params.yaml", "data.dvc")
+    git(root, "commit", "--quiet", "--message", "first")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain.run(reigning, given=may, commit=True, watch=stop)
+    left = Retraining.load(reigning)
+    assert left.commit == git(root, "rev-parse", "HEAD").strip()
+    assert (left.taken, left.given) == (("may.parquet",), None)

@@ -36,7 +36,7 @@ OFF = {"on_new_data": False}
             ("new data (may.csv)", "drift: trip_distance has moved (PSI 0.4); PU is new"),
         ),
         (
-            replace(DRIFT, drift=("a.", "b.", "c.")),
+            replace(DRIFT, drift=("a: PSI 0.62; 42.9 % have it.", "b.", "c.")),
             OFF,
             ("drift: a; b and 1 more",),
         ),

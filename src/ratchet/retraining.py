@@ -82,7 +82,9 @@ def _looked_at(facts: Facts, rules: Retrain) -> Iterator[tuple[str, bool]]:
     if facts.unknown:
         yield f"monitor could not say whether there is drift: {facts.unknown}", False
     if facts.drift:
-        told = f"drift: {named([each.rstrip('.') for each in facts.drift], '; ')}"
+        # The numbers behind the colon are on monitor's page.
+        found = [each.partition(": ")[0].rstrip(".") for each in facts.drift]
+        told = f"drift: {named(found, '; ')}"
         yield told if rules.on_drift else f"{told} (retrain.on_drift is false)", rules.on_drift
     if facts.worse:
         off = "" if rules.on_live_score else " (retrain.on_live_score is false)"
