@@ -584,7 +584,8 @@ def small_search(params: Path, *families: str) -> None:
     values["train"] |= {
         "families": ["baseline", *families],
         "ensemble": "none",
-        "search": search,
+        # dvc.yaml names settings in there, too.
+        "search": {**values["train"]["search"], **search},
         "threads": 1,
     }
     values["evaluate"] |= {"resamples": 100}

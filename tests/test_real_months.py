@@ -94,7 +94,7 @@ def test_month_after_month_is_watched_trained_on_and_served(fresh_clone, files):
 
     def retrained(family: str, *arguments: str) -> str:
         values["train"] |= {"families": ["baseline", family], "threads": 2}
-        values["train"]["search"] = {"budget_seconds": None, "max_trials": 2}
+        values["train"]["search"] |= {"budget_seconds": None, "max_trials": 2}
         params.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         out = clone.run("python", "src", "retrain", "--quiet", *arguments)
         return out.splitlines()[-1]
