@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from ratchet.commands.checks import Checked
     from ratchet.commands.doctor import Diagnosis
+    from ratchet.commands.export import Exported
     from ratchet.commands.history import History
     from ratchet.commands.init import Made, Plan
     from ratchet.commands.outcome import Outcome
+    from ratchet.commands.predict import Scored
     from ratchet.commands.reproduce import Reproduction
     from ratchet.commands.status import Status, Tried
     from ratchet.drift import DriftReport, LiveScore
@@ -440,12 +442,7 @@ def predict(
             ),
             progress.on_rows,
         )
-    if json:
-        from dataclasses import asdict
-
-        typer.echo(_json(asdict(found)))
-    elif quiet:
-        typer.echo(found.line())
+    _print(found, quiet=quiet, json=json)
 
 
 @app.command()
@@ -476,12 +473,7 @@ def export(
         from ratchet.commands import export as command
 
         found = command.run(project, reference, to)
-    if json:
-        from dataclasses import asdict
-
-        typer.echo(_json(asdict(found)))
-    elif quiet:
-        typer.echo(found.line())
+    _print(found, quiet=quiet, json=json)
 
 
 @app.command(name="status")
@@ -954,6 +946,16 @@ def _watched(
         progress = stack.enter_context(shown)
         progress.on_step(step)
         yield progress
+
+
+def _print(found: "Scored | Exported", *, quiet: bool, json: bool) -> None:
+    """Say what a command has made, to whoever doesn't read its log."""
+    if json:
+        from dataclasses import asdict
+
+        typer.echo(_json(asdict(found)))
+    elif quiet:
+        typer.echo(found.line())
 
 
 def _tell(

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet import evaluation, metrics, splits
+from ratchet.conformal import Coverage
 from ratchet.metrics import Metric, Predictions
 from ratchet.problem import ProblemType
 
@@ -381,6 +382,8 @@ class Performance:
     """What can be said of answers of this kind."""
     over_time: OverTime | None
     """Where rows were split by time."""
+    coverage: Coverage | None = None
+    """What the intervals around single answers hold; None where there are none."""
 
 
 @dataclass(frozen=True)

@@ -602,6 +602,12 @@ def _of_quantities(answers: Regression, part: Performance) -> list[Block]:
             f" {_percent(most.absolute)} of the sum of absolute errors and"
             f" {_percent(most.squared)} of that of squared ones."
         )
+    if part.coverage is not None:
+        lines.append(
+            f"Intervals of {100 * part.confidence:g} % around single answers, as predict gives"
+            f" them, hold the actual value of {_percent(part.coverage.share)} of the rows. In the"
+            f" mean they are {_number(part.coverage.width)} wide."
+        )
     return [
         Block(
             "Predicted and actual",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ratchet import clusters as clustering
 from ratchet import curves, profile, searched, table
+from ratchet.conformal import Coverage
 from ratchet.curves import Performance
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Metric, Predictions
@@ -55,6 +56,8 @@ class Subject:
     """Digest of all test rows."""
     n_test: int
     """How many there are."""
+    coverage: Coverage | None = None
+    """What the intervals around single answers hold of these rows; None where there are none."""
 
     @property
     def clusters(self) -> np.ndarray | None:
@@ -139,7 +142,9 @@ def _performance(subject: Subject) -> Performance:
     over_time = None
     if schema.target is not None and choices.split.method is SplitMethod.TIME:
         over_time = _over_time(subject, judge)
-    return Performance(schema.problem, len(rows), judge.confidence, answers, over_time)
+    return Performance(
+        schema.problem, len(rows), judge.confidence, answers, over_time, subject.coverage
+    )
 
 
 def _over_time(subject: Subject, judge: curves.Judge) -> curves.OverTime | None:

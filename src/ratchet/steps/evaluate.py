@@ -75,7 +75,10 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
         if schema.target is None:
             numbers |= clustering.Sizes.of(predicted.values).flat("test")
         numbers |= _on_unseen_rows(project, schema, y, predicted, scored)
-        numbers |= _of_intervals(project, y, predicted)
+        coverage = _coverage(project, y, predicted)
+        if coverage is not None:
+            numbers["test/interval_coverage"] = coverage.share
+            numbers["test/interval_width"] = coverage.width
         with files.whole_folder(project.evaluated) as folder:
             drawn = _sample(schema, y, predicted, scored, project.settings.seed)
             drawn.to_csv(folder / "predictions.csv", index=False)
@@ -98,6 +101,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
                     trivial_scores=base,
                     test=digest,
                     n_test=len(rows),
+                    coverage=coverage,
                 )
                 found = diagnosis.of(subject)
                 performance = found.performance
@@ -241,14 +245,14 @@ def _on_unseen_rows(
     return {**scores.flat("test_unseen"), "test_unseen/rows": float(new.sum())}
 
 
-def _of_intervals(project: Project, y: np.ndarray, predicted: Predictions) -> dict[str, float]:
+def _coverage(project: Project, y: np.ndarray, predicted: Predictions) -> Coverage | None:
     """Tell what becomes of the intervals that ``predict`` would give to the test rows."""
     known = Conformal.load(project.trained / conformal.FILE)
     confidence = project.settings.evaluate.confidence
     if known is None or confidence > known.most:
-        return {}
-    found = Coverage.of(y, predicted.values, known.half_widths(predicted.values, confidence))
-    return {"test/interval_coverage": found.share, "test/interval_width": found.width}
+        return None
+    half_widths = known.half_widths(predicted.values, confidence)
+    return Coverage.of(y, predicted.values, half_widths)
 
 
 def _sample(
