@@ -774,7 +774,6 @@ def webhooks_add(
     json: JsonOption = False,
 ) -> None:
     """Have the MLflow server tell an address of decisions on this model."""
-    project = _project(params, [])
     if secret is not None and not os.environ.get(secret):
         raise RatchetError(
             f"--secret names the variable {secret!r}, which is not set. Set it to the key first;"
@@ -785,10 +784,9 @@ def webhooks_add(
     unknown = [name for name in on if name not in list(Event)]
     if unknown:
         raise RatchetError(f"--on must be one of {', '.join(Event)}, got {', '.join(unknown)}.")
-    from ratchet import tracking
+    project = _connected(params)
     from ratchet.registry import webhooks
 
-    tracking.connect(project)
     made = webhooks.add(
         project.settings,
         url,
@@ -801,11 +799,9 @@ def webhooks_add(
 @webhooks_app.command(name="list")
 def webhooks_list(params: ParamsOption = DEFAULT_PARAMS, json: JsonOption = False) -> None:
     """List the webhooks of the MLflow server."""
-    project = _project(params, [])
-    from ratchet import tracking
+    _connected(params)
     from ratchet.registry import webhooks
 
-    tracking.connect(project)
     _tell_webhooks(webhooks.listed(), json=json)
 
 
@@ -814,13 +810,11 @@ def webhooks_test(
     webhook: WebhookArgument, params: ParamsOption = DEFAULT_PARAMS, json: JsonOption = False
 ) -> None:
     """Have the server send a webhook an example of each of its events; exit with 1 at a failure."""
-    project = _project(params, [])
+    _connected(params)
     from dataclasses import asdict
 
-    from ratchet import tracking
     from ratchet.registry import webhooks
 
-    tracking.connect(project)
     answers = webhooks.test(webhook)
     if json:
         typer.echo(_json([asdict(each) for each in answers]))
@@ -838,11 +832,9 @@ def webhooks_remove(
     webhook: WebhookArgument, params: ParamsOption = DEFAULT_PARAMS, json: JsonOption = False
 ) -> None:
     """Have the server tell an address nothing any more."""
-    project = _project(params, [])
-    from ratchet import tracking
+    _connected(params)
     from ratchet.registry import webhooks
 
-    tracking.connect(project)
     removed = webhooks.remove(webhook)
     if json:
         _tell_webhooks([removed], json=True)
@@ -924,6 +916,15 @@ def _project(params: Path, overrides: list[str]) -> "Project":
     # they are. A checkout that has this package in its src starts with `python src`.
     if (own / "__main__.py").is_file() and not (own / "ratchet").exists():
         sys.path[:] = [str(own), *(each for each in sys.path if each != str(own))]
+    return project
+
+
+def _connected(params: Path) -> "Project":
+    """Open a project and its store."""
+    project = _project(params, [])
+    from ratchet import tracking
+
+    tracking.connect(project)
     return project
 
 
@@ -1235,10 +1236,9 @@ def _tell_webhooks(found: "Sequence[Webhook]", *, json: bool) -> None:
         typer.echo(_json([asdict(each) for each in found]))
         return
     rows = [
-        (each.id, each.about or each.name, each.url, ", ".join(each.events), each.since[:19])
-        for each in found
+        (each.id, each.about or ", ".join(each.events), each.since[:19], each.url) for each in found
     ]
-    headings = ("id", "told of", "address", "MLflow's events", "since")
+    headings = ("id", "told of", "since", "address")
     terminal.show_table(_console(), headings, rows)
 
 
