@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import re
 import shlex
 import shutil
@@ -59,6 +60,8 @@ def follow(tmp_path, store, call, git, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, value in COMMITTER.items():
         monkeypatch.setenv(name, value)
+    # dvc is there also where the environment isn't active in the shell.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
     def through(guide: str) -> list[str]:
         printed = []
