@@ -37,11 +37,11 @@ def test_rows_come_from_anywhere_in_pieces_of_one_size(numbers, start):
 def test_text_is_cut_alike_however_it_lies_in_blocks(tmp_path, monkeypatch, packed):
     monkeypatch.setattr(text_module, "_BLOCK_SIZE", 256)
     path = tmp_path / ("rows.csv.gz" if packed else "rows.csv")
-    lines = "id,note\n" + "".join(f'0{n},"a, ""b""\n{n}"\n' for n in range(500))
+    lines = "id,note\n" + "".join(f'0{n},"a, ""b""\n{n}"\n' for n in range(5000))
     path.write_bytes(gzip.compress(lines.encode()) if packed else lines.encode())
     pieces = list(TableFile.open(path).pieces(64, 100))
     assert [n for each in pieces for n in each.table["id"].to_pylist()] == [
-        f"0{n}" for n in range(100, 500)
+        f"0{n}" for n in range(100, 5000)
     ]
     assert pieces[0].table["note"][0].as_py() == 'a, "b"\n100'
     assert [each.first for each in pieces][:2] == [100, 164]

@@ -878,7 +878,7 @@ def flat(settings: Section, prefix: str = "") -> dict[str, Any]:
     Examples
     --------
     >>> flat(Search(max_trials=5))
-    {'budget_seconds': 60.0, 'max_trials': 5, 'resume': True}
+    {'budget_seconds': 60.0, 'max_trials': 5, 'resume': True, 'warm_start': None}
     """
     values: dict[str, Any] = {}
     for name in type(settings).model_fields:
