@@ -31,7 +31,7 @@ from ratchet.project import masked, tracking_uri
 _VARIABLE = "MLFLOW_TRACKING_URI"
 
 # Words of a command line that runs a part of the pipeline.
-_STEPS = {"run", "prepare", "train", "evaluate", "promote", "monitor", "repro"}
+_STEPS = {"run", "prepare", "train", "evaluate", "promote", "monitor", "repro", "retrain"}
 
 _DEFAULT = "Default"
 
