@@ -371,8 +371,10 @@ def test_while_the_new_champion_cannot_be_loaded_the_old_one_answers(
     project, better, following, store, monkeypatch
 ):
     monkeypatch.setattr(live, "_PAUSE", 0.0)
-    promote.run(better)
-    place = Path(store.get_model_version("tiny", "2").source.removeprefix("file://"))
+    decision = promote.run(better)
+    assert decision.promoted, decision.reason
+    found = store.get_model_version("tiny", str(decision.version))
+    place = Path(found.source.removeprefix("file://"))
     shutil.move(place, place.with_name("elsewhere"))
     following.look()
     assert following.now.served.label == "tiny/1"
@@ -392,8 +394,10 @@ def test_while_the_new_champion_cannot_be_loaded_the_old_one_answers(
 def test_a_version_that_cannot_answer_its_own_example_never_answers(
     project, better, following, store
 ):
-    promote.run(better)
-    place = Path(store.get_model_version("tiny", "2").source.removeprefix("file://"))
+    decision = promote.run(better)
+    assert decision.promoted, decision.reason
+    found = store.get_model_version("tiny", str(decision.version))
+    place = Path(found.source.removeprefix("file://"))
     example = place / "serving_input_example.json"
     example.write_text(json.dumps({"dataframe_records": [{"size": 1}]}))
     following.look()
