@@ -102,7 +102,7 @@ def converted(model: Any, schema: Schema, about: Mapping[str, str]) -> bytes:
         flat = graph.op("Reshape", said.name, graph.constant(np.array([-1], dtype=np.int64)))
         outputs.append(("prediction", flat, TensorProto.DOUBLE, [None]))
     # A column of a client may be called so already.
-    outputs = [(_free(name, inputs), *rest) for name, *rest in outputs]
+    outputs = [(_free(name, inputs), value, kind, shape) for name, value, kind, shape in outputs]
     for name, value, _, _ in outputs:
         graph.nodes.append(helper.make_node("Identity", [value], [name]))
     # A column that nothing looks at is no input that a runtime would keep; all are declared.
