@@ -34,6 +34,7 @@ def wild_table() -> pd.DataFrame:
     frame["zone"] = random.integers(1, 40, len(frame)).astype(float)
     frame["street"] = [f"s{n}" for n in random.integers(0, 350, len(frame))]
     frame["new"] = random.random(len(frame)) < 0.3
+    frame["prediction"] = random.normal(size=len(frame))
     frame["built"] = frame["sold"] - pd.to_timedelta(random.integers(1, 9e6, len(frame)), "min")
     frame["price"] += 3 * frame["zone"] + 50 * frame["new"]
     frame["grade"] = pd.qcut(frame["price"], 3, labels=["low", "mid", "high"]).astype("str")

@@ -83,6 +83,11 @@ def run(project: Project, reference: str | None, to: Path) -> Exported:
         raise RatchetError(
             f"{asked.label} finds clusters, and only models of a target can be written as ONNX."
         )
+    if not hasattr(asked.model, "get_params"):
+        raise RatchetError(
+            f"{asked.label} was saved by another library than scikit-learn, and has a form of its"
+            " own to be exported from."
+        )
     content = whole.converted(asked.model, asked.schema, _about(asked))
     known, told = _rows(project, asked)
     agreement = whole.compared(

@@ -144,7 +144,7 @@ def run(
     started = time.monotonic()
     source, out = request.data.absolute(), request.out.absolute()
     paths, _ = table.table_files(source, "--data")
-    _refuse_overlap(paths, out)
+    _refuse_overlap(source, paths, out)
     jobs.is_file(out)
     tracking.connect(project)
     done = [0]
@@ -184,6 +184,7 @@ def _run(
     if known is not None:
         known.half_widths(pd.Series(dtype="float64").to_numpy(), confidence)
     opened = [TableFile.open(path) for path in paths]
+    order = replace(order, rows_at_once=order.rows_at_once or _rows_at_once(opened))
     inputs = Inputs(asked.schema, rules, opened)
     inputs.refuse_columns()
     schemas = _schemas(request, out, opened, answering)
@@ -233,19 +234,14 @@ def _run(
     return scored
 
 
-def _refuse_overlap(paths: Sequence[Path], out: Path) -> None:
-    inputs = {path.resolve() for path in paths}
-    if out.resolve() in inputs | {path.parent for path in inputs} and not (
-        jobs.is_file(out) and out.resolve() not in inputs
-    ):
+def _refuse_overlap(source: Path, paths: Sequence[Path], out: Path) -> None:
+    if out.resolve() in {path.resolve() for path in (source, *paths)}:
         raise RatchetError(f"{out} is the input, too. Name another output.")
-    if jobs.is_file(out) and out.parent.resolve() in {path.parent for path in inputs}:
-        folder = len(inputs) > 1
-        if folder:
-            raise RatchetError(
-                f"{out} would lie among the inputs, and be one of them the next time. Name a place"
-                " outside of their folder."
-            )
+    if source.is_dir() and jobs.is_file(out) and out.parent.resolve() == source.resolve():
+        raise RatchetError(
+            f"{out} would lie among the inputs, and be one of them the next time. Name a place"
+            " outside of their folder."
+        )
 
 
 def _ordered(
@@ -262,7 +258,7 @@ def _ordered(
         version=label,
         run_id=version.run_id,
         inputs=tuple(_input(project, path) for path in paths),
-        rows_at_once=request.rows_at_once or _rows_at_once(paths),
+        rows_at_once=request.rows_at_once or 0,
         choices={
             "--id": request.id,
             "--only-answers": request.only_answers,
@@ -324,9 +320,9 @@ def _digest(rules: Rules) -> str:
     return hashlib.sha256(rules.model_dump_json().encode()).hexdigest()[:16]
 
 
-def _rows_at_once(paths: Sequence[Path]) -> int:
-    columns = max(1, *(len(TableFile.open(path).schema) for path in paths[:1]))
-    return min(_MOST, max(_FEWEST, _CELLS // columns))
+def _rows_at_once(opened: Sequence[TableFile]) -> int:
+    columns = max(len(file.schema) for file in opened)
+    return min(_MOST, max(_FEWEST, _CELLS // max(1, columns)))
 
 
 def _conformal(asked: Served) -> Conformal | None:

@@ -45,7 +45,8 @@ def converted(graph: Graph, estimator: Any, value: Value) -> Value:
     """
     name = type(estimator).__name__
     convert = _CONVERTERS.get(name)
-    if convert is None:
+    library = type(estimator).__module__.partition(".")[0]
+    if convert is None or library not in ("lightgbm", "sklearn", "xgboost"):
         raise ConversionError(f"there is no counterpart of {name}")
     return convert(graph, estimator, value)
 

@@ -16,6 +16,10 @@ ML_OPSET = 5
 categories and in double precision."""
 
 
+# What the names of values begin with, so that no column has one of them.
+_OURS = "ratchet/"
+
+
 class ConversionError(RatchetError):
     """A part of a model has no counterpart in ONNX."""
 
@@ -45,7 +49,7 @@ class Graph:
         array = np.asarray(values)
         key = (array.dtype.str, array.shape, array.tobytes() if array.dtype != object else None)
         if key[2] is None or key not in self._known:
-            name = f"c{len(self.constants)}"
+            name = f"{_OURS}c{len(self.constants)}"
             self.constants.append(numpy_helper.from_array(array, name))
             self._known[key] = name
         return self._known[key]
@@ -54,7 +58,7 @@ class Graph:
         """Add an operator; give the name of what comes out."""
         from onnx import helper
 
-        name = f"v{len(self.nodes)}"
+        name = f"{_OURS}v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], domain=domain, **attributes))
         return name
 

@@ -1,6 +1,6 @@
 """A whole model as one ONNX graph, and the proof that it answers as the model does."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,8 @@ def converted(model: Any, schema: Schema, about: Mapping[str, str]) -> bytes:
     else:
         flat = graph.op("Reshape", said.name, graph.constant(np.array([-1], dtype=np.int64)))
         outputs.append(("prediction", flat, TensorProto.DOUBLE, [None]))
+    # A column of a client may be called so already.
+    outputs = [(_free(name, inputs), value, kind, shape) for name, value, kind, shape in outputs]
     for name, value, _, _ in outputs:
         graph.nodes.append(helper.make_node("Identity", [value], [name]))
     # A column that nothing looks at is no input that a runtime would keep; all are declared.
@@ -175,20 +177,18 @@ def compared(content: bytes, model: Any, frame: pd.DataFrame, schema: Schema) ->
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         names = {each.name for each in session.get_inputs()}
         given = {name: each for name, each in feed(frame, schema).items() if name in names}
-        answers = dict(
-            zip([o.name for o in session.get_outputs()], session.run(None, given), strict=True)
-        )
+        said = session.run(None, given)
     except Exception as error:  # its errors have no parent of their own
         raise ConversionError(f"the file can't be run by onnxruntime: {error}") from error
     expected = models.predict(model, frame, schema)
     if not schema.problem.is_classification:
-        theirs = np.asarray(answers["prediction"], dtype=np.float64)
+        theirs = np.asarray(said[0], dtype=np.float64)
         scale = np.maximum(np.abs(expected.values), np.abs(expected.values).mean() or 1.0)
         return Agreement(len(frame), _largest(theirs - expected.values, scale), 0)
-    theirs = np.asarray(answers["probabilities"])
+    theirs = np.asarray(said[1])
     ours = expected.probabilities
     assert ours is not None
-    codes = pd.Index(schema.classes).get_indexer(pd.Index(answers["prediction"]))
+    codes = pd.Index(schema.classes).get_indexer(pd.Index(said[0]))
     threshold = models.threshold_of(model)
     if threshold is None:
         two = np.sort(ours, axis=1)[:, -2:]
@@ -227,6 +227,12 @@ def probes(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             unseen = "never seen" if preparing.is_text(column) else float(2**40)
             rows.append(features.assign(**{column.name: unseen}))
     return as_features(pd.concat(rows, ignore_index=True), schema)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _gap(column: Column) -> Any:
