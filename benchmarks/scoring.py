@@ -234,7 +234,9 @@ def main() -> int:
         found = {k: v for k, v in real_tables().items() if wanted is None or k[0] in wanted}
         coverage(found, given.seeds)
         return 0
-    told("| model | rows | the model alone, s | predict, s | ratio | rows a second | CPU, s |")
+    told(
+        "| model | rows | the model alone, s | predict, s | ratio | rows a second | processor, s |"
+    )
     told("|---|---|---|---|---|---|---|")
     broken = []
     with tempfile.TemporaryDirectory() as place:

@@ -206,7 +206,7 @@ def test_what_intervals_hold_is_told_where_there_are_any():
     lines = " ".join(line for block in performance.blocks(part) for line in block.lines)
     assert (
         "Intervals of 95 % around single answers, as predict gives them, hold the actual value of"
-        " 93.8 % of the rows. In the mean they are 12.5 wide." in lines
+        " 93.8 % of the rows. In the mean they are 12.500 wide." in lines
     )
 
 
