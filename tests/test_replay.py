@@ -522,15 +522,8 @@ def test_train_replays_a_record_and_says_so(trained, store, call, caplog):
     assert tags["ratchet.replay"] == "the same"
     assert tags["ratchet.deterministic"] == "true"
     assert "search.json" in {each.path for each in store.list_artifacts(after.run_id)}
-    assert tried(project.trained / "search.json", after) == tried(record, before)
-
-
-def tried(path, leader):
-    """What a record says, but for who says so and how long each trial took."""
-    said = json.loads(path.read_text().replace(leader.run_id, "the run"))
-    for trial in said["trials"]:
-        assert trial.pop("seconds") >= 0
-    return said
+    again = (project.trained / "search.json").read_text().replace(after.run_id, before.run_id)
+    assert again == record.read_text()
 
 
 def test_a_replay_with_other_results_says_how_they_differ(trained, store, caplog):

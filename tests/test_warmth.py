@@ -67,15 +67,17 @@ def test_of_many_families_few_are_taken_and_a_score_on_few_rows_is_behind():
 
 def test_what_would_take_too_long_by_now_is_left_out():
     """Four seconds on 100 rows are eight on 200; without a clock nothing is too long."""
-    every = [replace(trial(name, 1.0), seconds=s) for name, s in (("a", 4.0), ("b", 2.0))]
-    starts = replace(Starts.of(record(*every), float), n_rows=100)
-    sampled = replace(trial("c", 1.0, share=0.5), seconds=3.0)
+    starts = Starts.of(record(trial("a", 1.0), trial("b", 1.0)), float, [4.0, 2.0])
+    starts = replace(starts, n_rows=100)
+    sampled = Starts.of(record(trial("c", 1.0, share=0.5)), float, [3.0])
+    unknown = replace(Starts.of(record(trial("d", 1.0)), float), n_rows=1)
     for given, rows, seconds, left in (
         (starts, 100, 4.0, "ab"),
         (starts, 200, 4.0, "b"),
         (starts, 10_000, None, "ab"),
         (replace(starts, n_rows=0), 10_000, 4.0, "ab"),
-        (replace(Starts.of(record(sampled), float), n_rows=100), 100, 5.9, ""),
+        (replace(sampled, n_rows=100), 100, 5.9, ""),
+        (unknown, 10_000, 1.0, "d"),
     ):
         assert "".join(each.family for each in given.affordable(rows, seconds)) == left
 
@@ -161,6 +163,8 @@ def test_the_champions_best_candidate_is_tried_first_and_can_be_made_again_witho
     assert store.get_run(leader.run_id).data.tags[warmth.TAG] == reigning.run_id
     before = Record.load(champions.trained / "search.json")
     assert before.starts.run_id == reigning.run_id
+    assert 0 < before.starts.found[0].seconds < 60
+    assert before.starts.n_rows > 100
     assert before.starts.found[0].candidate.settings == first.settings
     assert not running()
     # Neither the champion nor what prepare has found of it is needed any more.

@@ -108,7 +108,9 @@ class Starts:
     """What it found, the best before the others."""
 
     @classmethod
-    def of(cls, record: "Record", loss: Callable[[float], float]) -> Self:
+    def of(
+        cls, record: "Record", loss: Callable[[float], float], seconds: Sequence[float] = ()
+    ) -> Self:
         """Choose the best candidates of a search.
 
         The best trial comes first, then the members of its leader, then the best
@@ -122,6 +124,8 @@ class Starts:
             The earlier search.
         loss : callable
             Turns a score of its trials into a number to minimise.
+        seconds : sequence of float
+            Wall-clock time of each trial; empty where it isn't known.
         """
         trials = record.course.trials
         # What was tried on few rows is behind whatever was tried on more.
@@ -135,7 +139,8 @@ class Starts:
         others = [trial for trial in ranked if families[trial.candidate.label] is trial]
         found = {
             trial.candidate.settings: Start(
-                replace(trial.candidate, share=1.0), trial.seconds / trial.candidate.share
+                replace(trial.candidate, share=1.0),
+                seconds[trial.number] / trial.candidate.share if len(seconds) else 0.0,
             )
             for trial in (*ranked[:1], *members, *others)
         }
@@ -342,7 +347,6 @@ def _packed(trial: TrialResult) -> dict[str, Any]:
         "params": exact.pack_all(candidate.params),
         "share": candidate.share,
         "score": None if math.isnan(trial.score) else trial.score,
-        "seconds": round(trial.seconds, 3),
         "cut_short": trial.cut_short,
         "cuts": list(trial.cuts) if any(cut is not None for cut in trial.cuts) else [],
         "error": trial.error,
@@ -366,7 +370,7 @@ def _unpacked(number: int, value: Mapping[str, Any]) -> TrialResult:
         ),
         score=math.nan if score is None else float(score),
         train_score=math.nan,
-        seconds=float(value.get("seconds", 0.0)),
+        seconds=0.0,
         elapsed=0.0,
         error=None if value["error"] is None else str(value["error"]),
         cut_short=bool(value["cut_short"]),

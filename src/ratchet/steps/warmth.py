@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ratchet import files, metrics, recorded
+from ratchet import files, metrics, recorded, table
 from ratchet.course import Record, Starts
 from ratchet.errors import RatchetError, StoreError
 from ratchet.problem import ProblemType
@@ -28,8 +28,9 @@ TAG = "ratchet.warm_start"
 """Tag of a training that names the run whose best trials its search began with."""
 
 _FILE = "starts.json"
-# What train has left there of its search.
+# What train has left there of its search: what can be made again, and how long it took.
 _SEARCH = "search.json"
+_TRIALS = "trials.parquet"
 
 
 def find(project: Project, problem: ProblemType) -> Starts:
@@ -107,7 +108,9 @@ def _of(run_id: str, problem: ProblemType) -> Starts:
                 " Name another run in train.search.warm_start, or null."
             )
         record = Record.load(path)
+        kept = recorded.download(training.run_id, _TRIALS, Path(folder))
+        seconds = [] if kept is None else list(table.read_parquet(kept, "train")["seconds"])
     reference = record.settings.get("train.metric")
     metric = metrics.named(reference, problem) if reference else metrics.default(problem)
     # The run that is asked for; a record that was logged again has kept the id of the first one.
-    return replace(Starts.of(record, metric.loss), run_id=training.run_id)
+    return replace(Starts.of(record, metric.loss, seconds), run_id=training.run_id)
