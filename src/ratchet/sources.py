@@ -3,7 +3,7 @@
 import ast
 import shutil
 import sysconfig
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -147,6 +147,19 @@ def strangers(folder: Path) -> list[str]:
     Whoever saved the model wrote them: to load it is to run them.
     """
     return sorted(_inside(folder) - own_names(folder))
+
+
+def callable_by(folder: Path, modules: Iterable[str]) -> frozenset[str]:
+    """Name the top-level modules whose functions a saved model may name.
+
+    Parameters
+    ----------
+    folder : Path
+        The model's folder of code.
+    modules : iterable of str
+        Installed modules that are allowed, too.
+    """
+    return own_names(folder) | plugged() | {top(module) for module in modules}
 
 
 def own_names(folder: Path) -> frozenset[str]:

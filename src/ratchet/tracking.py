@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -528,7 +528,9 @@ def log_model(model: LoggedModel) -> str:
         return log_saved_model(active.info.run_id, path)
 
 
-def load_model(uri: str, modules: Iterable[str] = (), trusted: Iterable[str] = ()) -> Any:
+def load_model(
+    uri: str, modules: Iterable[str] = (), trusted: Collection[str] | None = None
+) -> Any:
     """Load the model of a folder or a ``models:/`` URI, without pickle.
 
     A scikit-learn object comes back as it is, a model that another library
@@ -544,9 +546,9 @@ def load_model(uri: str, modules: Iterable[str] = (), trusted: Iterable[str] = (
     modules : iterable of str
         Installed modules whose functions a model may name, beside the
         project's own and those of packages that offer backends.
-    trusted : iterable of str
-        Classes and functions that it may hold, by their full names, beside those of
-        ``vetting.known_types``.
+    trusted : collection of str, optional
+        Classes and functions that it may hold, by their full names, beside those that skops
+        knows; None takes ``vetting.known_types()``.
 
     Raises
     ------
@@ -568,7 +570,8 @@ def load_model(uri: str, modules: Iterable[str] = (), trusted: Iterable[str] = (
                 f" serialization_format='skops', or with {', '.join(vetting.PLAIN_LOADERS)}."
             )
         with _own_code_only(uri, folder, modules) as allowed:
-            strange = saved.strange_types(vetting.known_types(more=trusted), allowed)
+            known = vetting.known_types() if trusted is None else trusted
+            strange = saved.strange_types(known, allowed)
             if strange:
                 raise StoreError(
                     f"The model {uri} holds {', '.join(strange)}, which only its own file says may"
@@ -1004,13 +1007,13 @@ def _own_code_only(uri: str, folder: Path, modules: Iterable[str]) -> Iterator[f
             f" To load it would run that code. Put it into src/ if you trust it: it is in {code}."
         )
     path = list(sys.path)
-    allowed = sources.own_names(code) | sources.plugged() | {sources.top(m) for m in modules}
+    allowed = sources.callable_by(code, modules)
     try:
         # Imported before MLflow puts the model's copies in front of them.
         for name in sorted(sources.own_names(code)):
             import_module(name)
         with hooked.only(allowed):
-            yield frozenset(allowed)
+            yield allowed
     except ValueError as error:
         raise StoreError(f"The model {uri} can't be loaded: {error}") from error
     finally:

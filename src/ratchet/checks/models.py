@@ -168,11 +168,7 @@ def _refused(site: Site, folder: Path) -> str:
     backends.load(choices.plugins)
     strange = saved.strange_types(
         vetting.known_types(choices.backends, site.project.settings.registry.trusted_types),
-        {
-            *sources.own_names(folder / "code"),
-            *sources.plugged(),
-            *map(sources.top, backends.callable_modules(choices.backends)),
-        },
+        sources.callable_by(folder / "code", backends.callable_modules(choices.backends)),
     )
     if strange:
         return f"only its own file says that {some(strange)} may be trusted"
