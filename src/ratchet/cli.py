@@ -68,6 +68,14 @@ SetOption = Annotated[
         metavar="NAME=VALUE",
     ),
 ]
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+        metavar="REFERENCE",
+        show_default=False,
+    ),
+]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print warnings, errors and one line at the end.")
 ]
@@ -204,13 +212,7 @@ def monitor(
             show_default=False,
         ),
     ] = None,
-    version: Annotated[
-        str | None,
-        typer.Option(
-            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
-            metavar="REFERENCE",
-        ),
-    ] = None,
+    version: VersionOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -359,14 +361,7 @@ def predict(
             metavar="PATH",
         ),
     ] = None,
-    version: Annotated[
-        str | None,
-        typer.Option(
-            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
-            metavar="REFERENCE",
-            show_default=False,
-        ),
-    ] = None,
+    version: VersionOption = None,
     id_: Annotated[
         str | None,
         typer.Option("--id", help="Column that tells rows apart; else their number in the file."),

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from ratchet import files, recorded, table, tracking
+from ratchet import files, recorded, tracking
 from ratchet.errors import RatchetError
 from ratchet.export import whole
 from ratchet.export.whole import TOLERANCE, Agreement
@@ -17,6 +17,7 @@ from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.serving import rows, served
 from ratchet.serving.served import Served
+from ratchet.steps import prepare
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def _rows(project: Project, asked: Served) -> tuple[pd.DataFrame, str]:
     """Find rows to ask about: the test rows, where those of this model are prepared here."""
     path = project.prepared / "schema.json"
     if path.exists() and Schema.load(path) == asked.schema:
-        test = table.read_parquet(project.prepared / "test.parquet", made_by="prepare")
+        test = prepare.read_part(project, "test")
         return test.head(_ROWS)[asked.schema.names], "test rows and probes"
     with TemporaryDirectory() as folder:
         example = recorded.example_of(asked.version.uri, Path(folder))

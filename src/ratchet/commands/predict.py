@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ratchet import conformal, datachecks, files, lineage, recorded, table, tracking
+from ratchet import conformal, datachecks, lineage, recorded, table, tracking
 from ratchet.conformal import Conformal
 from ratchet.datachecks import Report, Rules
 from ratchet.errors import DataError, InterruptionError, RatchetError, StoreError
@@ -253,7 +253,7 @@ def _ordered(
         jobs.discard(out)
     reference = begun.version if begun and request.version is None else request.version
     version = served.find(project, reference)
-    label = f"{version.model}/{version.number}"
+    label = version.label
     order = Order(
         version=label,
         run_id=version.run_id,
@@ -303,11 +303,10 @@ def _tell_of_another(project: Project, begun: Order) -> None:
         return
     if now is not None and now.run_id != begun.run_id:
         logger.warning(
-            "predict: going on with %s, with which it was begun; %s/%s is the champion now, which"
+            "predict: going on with %s, with which it was begun; %s is the champion now, which"
             " --force begins anew with",
             begun.version,
-            now.model,
-            now.number,
+            now.label,
         )
 
 
@@ -331,9 +330,7 @@ def _conformal(asked: Served) -> Conformal | None:
         return None
     with TemporaryDirectory() as folder:
         found = recorded.download(asked.training.run_id, conformal.FILE, Path(folder))
-        if found is None:
-            return None
-        return Conformal.from_plain(files.read_json(found, made_by="train"))
+        return None if found is None else Conformal.load(found)
 
 
 def _no_interval(asked: Served, known: Conformal | None) -> Iterator[str]:

@@ -481,7 +481,7 @@ def _facts(
     is_new = bool(given) or not is_known
     begun = last is not None and last.ended is None and last.data_version == version
     facts = Facts(
-        champion=None if reigning is None else f"{reigning.model}/{reigning.number}",
+        champion=None if reigning is None else reigning.label,
         has_new_data=is_new,
         age_days=standing.age_days,
         asked_for=force_due,

@@ -171,7 +171,7 @@ def _of_score(live: LiveScore | None, limits: Monitor) -> Iterator[Finding]:
         return
     places = decimals([live.score, live.test_score])
     ends = [
-        f" [{shown(low, places)}, {shown(high, places)}]" if None not in (low, high) else ""
+        f" [{shown(low, places)}, {shown(high, places)}]"
         for low, high in ((live.low, live.high), (live.test_low, live.test_high))
         if low is not None and high is not None
     ]

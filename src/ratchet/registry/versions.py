@@ -42,9 +42,14 @@ class Version:
     """Run that trained it."""
 
     @property
+    def label(self) -> str:
+        """Short name for people, e.g. ``"taxi/3"``."""
+        return f"{self.model}/{self.number}"
+
+    @property
     def uri(self) -> str:
         """How MLflow loads it."""
-        return f"models:/{self.model}/{self.number}"
+        return f"models:/{self.label}"
 
 
 def by_alias(settings: Settings, alias: str) -> Version | None:

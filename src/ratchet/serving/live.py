@@ -145,7 +145,7 @@ class Live:
             loaded = load(self._project, version)
         except Exception as error:  # a model may fail in any way, and must not take this one along
             pause = min(2 * refused.pause, _LONGEST_PAUSE) if refused else _PAUSE
-            told = f"{label} goes on, {version.model}/{version.number} can't answer: {error}"
+            told = f"{label} goes on, {version.label} can't answer: {error}"
             self._refused = _Refused(version, told, pause, time.monotonic() + pause)
             self._tell(told)
             return

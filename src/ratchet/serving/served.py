@@ -42,7 +42,7 @@ class Served:
     @property
     def label(self) -> str:
         """Short name for people, e.g. ``"taxi/3"``."""
-        return f"{self.version.model}/{self.version.number}"
+        return self.version.label
 
     @property
     def metric(self) -> Metric:
@@ -53,8 +53,7 @@ class Served:
         StoreError
             If its run doesn't say.
         """
-        with TemporaryDirectory() as folder:
-            leader = read_artifact(self.training.run_id, "leader.json", Path(folder), json.loads)
+        leader = _read(self.training.run_id, "leader.json", json.loads)
         return metrics.named(str(leader["metric_reference"]), self.schema.problem)
 
 
@@ -106,16 +105,10 @@ def load(project: Project, version: Version) -> Served:
     prepared = training.tags.get("ratchet.prepare_run")
     if prepared is None:
         raise StoreError(
-            f"{version.model}/{version.number} was not trained by this project: its run"
+            f"{version.label} was not trained by this project: its run"
             f" {training.run_id} names no run of prepare, which knows the columns."
         )
-    with TemporaryDirectory() as folder:
-        schema = read_artifact(
-            prepared,
-            "schema.json",
-            Path(folder),
-            lambda text: Schema.from_dict(json.loads(text)),
-        )
+    schema = _read(prepared, "schema.json", lambda text: Schema.from_dict(json.loads(text)))
     return Served(version, models.load(project, version.uri), schema, training)
 
 
@@ -129,19 +122,15 @@ def example(version: Version) -> bytes | None:
             return None
 
 
-def read_artifact(run_id: str, name: str, folder: Path, parse: Callable[[str], T]) -> T:
-    """Read a text artifact of a run.
-
-    Raises
-    ------
-    StoreError
-        If the run hasn't got it, or ``parse`` raises an error of the values.
-    """
-    found = recorded.download(run_id, name, folder)
-    if found is None:
+def _read(run_id: str, name: str, parse: Callable[[str], T]) -> T:
+    """Read a text artifact of a run."""
+    with TemporaryDirectory() as folder:
+        found = recorded.download(run_id, name, Path(folder))
+        text = None if found is None else found.read_text(encoding="utf-8")
+    if text is None:
         raise StoreError(f"Run {run_id} has no {name}, or it can't be read where it is kept.")
     try:
-        return parse(found.read_text(encoding="utf-8"))
+        return parse(text)
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(
             f"{name} of run {run_id} can't be read: {error}. Another version of this project may"

@@ -343,8 +343,7 @@ def _kept(project: Project, raw: Table, y: pd.Series | None) -> tuple[np.ndarray
             f"data.filter was not applied, as the rows have not {told}: training rows were"
             f" filtered by {rule}, and what it leaves out may look like drift."
         ]
-    result = expressions.evaluate(rule, raw.frame, extra)
-    return result.astype("boolean").fillna(False).to_numpy(bool), []
+    return table.matching(raw.frame, rule, extra), []
 
 
 def _repeated(raw: Table, places: np.ndarray, version: Served) -> list[str]:

@@ -5,6 +5,7 @@ from ratchet.table.pieces import Piece, TableFile, one_schema
 from ratchet.table.preparing import (
     Prepared,
     encode_target,
+    matching,
     prepare_table,
     rows_kept,
     with_statistics,
@@ -18,6 +19,7 @@ __all__ = [
     "Table",
     "TableFile",
     "encode_target",
+    "matching",
     "one_schema",
     "prepare_table",
     "read_parquet",

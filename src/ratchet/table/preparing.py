@@ -268,7 +268,7 @@ def _target_and_rows(
         # Where it can't be computed, a stand-in lets the filter's own columns be checked.
         extra["target"] = pd.Series(np.nan, index=table.frame.index) if y is None else y
     try:
-        kept = _kept(table.frame, data.filter, extra)
+        kept = matching(table.frame, data.filter, extra)
     except DataError as error:
         problems.append(f"data.filter: {error}")
     if problems and sum(bool(_NUMBER.match(str(name))) for name in table.frame.columns) > 1:
@@ -304,7 +304,28 @@ def _name_problems(table: Table, data: settings.Data, keep: Collection[str]) -> 
     return problems
 
 
-def _kept(frame: pd.DataFrame, rule: str | None, extra: Mapping[str, pd.Series]) -> np.ndarray:
+def matching(frame: pd.DataFrame, rule: str | None, extra: Mapping[str, pd.Series]) -> np.ndarray:
+    """Tell which rows a filter keeps; where it can't tell, a row is left out.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame of shape (n_rows, any)
+        The rows.
+    rule : str or None
+        The filter, an expression; None keeps all.
+    extra : mapping of str to pd.Series
+        What it may name beside the columns, such as the target.
+
+    Returns
+    -------
+    np.ndarray of shape (n_rows,)
+        bool.
+
+    Raises
+    ------
+    DataError
+        If it can't be computed, or isn't true or false.
+    """
     if rule is None:
         return np.ones(len(frame), dtype=bool)
     result = expressions.evaluate(rule, frame, extra)
