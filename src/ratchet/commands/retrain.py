@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from ratchet import files, lineage, retraining, scratch, table, tracking, turns
 from ratchet.commands import intake, pipeline, programs
 from ratchet.commands.intake import Intake
+from ratchet.drift import DriftReport, Verdict
 from ratchet.errors import RatchetError
 from ratchet.interrupts import terminated_as_interrupt
 from ratchet.project import Project
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _WHAT = "retraining"
 _LOG = "repro.log"
+# Decisions that come after a training.
+_JUDGED = (Kind.PROMOTE, Kind.REFUSE, Kind.FORCE)
 
 
 class Door(StrEnum):
@@ -59,39 +63,7 @@ class Answer(StrEnum):
     """Another one is under way."""
 
 
-class Live(Protocol):
-    """How the champion does on new rows whose answers are known."""
-
-    @property
-    def worse(self) -> bool:
-        """Whether it is surely worse than on its test rows."""
-
-    @property
-    def score(self) -> float:
-        """Its score on them."""
-
-    @property
-    def test_score(self) -> float:
-        """Its score on its test rows."""
-
-
-class Watched(Protocol):
-    """What monitor says of new rows."""
-
-    @property
-    def verdict(self) -> str:
-        """``none``, ``watch`` or ``drift``."""
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why, in sentences."""
-
-    @property
-    def live(self) -> Live | None:
-        """How the champion does on them; None where nobody knows the answers."""
-
-
-Watch = Callable[[Project, Path], Watched]
+Watch = Callable[[Project, Path], DriftReport]
 
 
 @dataclass(frozen=True)
@@ -173,7 +145,7 @@ def run(
     force_due: str = "",
     dry_run: bool = False,
     commit: bool = False,
-    watch: Watch | None = None,
+    watch: Watch = monitor.run,
     on_trial: Callable[[TrialResult], None] = lambda _: None,
     on_phase: Callable[[str], None] = lambda _: None,
     on_step: Callable[[str], None] = lambda _: None,
@@ -197,7 +169,7 @@ def run(
         Whether to commit to git what DVC has recorded: the pointer of the data
         before the training, ``dvc.lock`` after it.
     watch : callable, optional
-        Compares new rows with those of the champion; None asks the step monitor.
+        Compares new rows with those of the champion; the step monitor does.
     on_trial, on_phase, on_step, on_start : callable
         As the pipeline takes them, where it runs in this process.
 
@@ -210,7 +182,6 @@ def run(
     """
     if commit and lineage.ask_git(project.root, "rev-parse", "HEAD") is None:
         raise RatchetError(f"--commit needs a git repository with a commit around {project.root}.")
-    watch = watch or _monitor
     on_phase("store")
     tracking.connect(project)
     if dry_run:
@@ -221,8 +192,10 @@ def run(
             turns.taken(_folder(project) / "turn.json", _WHAT) as turn,
             terminated_as_interrupt(),
         ):
-            call = _Call(project, force_due, commit, watch, (turn.handle,))
-            call.callbacks = (on_trial, on_phase, on_step, on_start)
+            train = partial(
+                pipeline.run, project, on_trial, on_phase, on_step=on_step, on_start=on_start
+            )
+            call = _Call(project, force_due, commit, watch, train, (turn.handle,))
             return call.run(began, given)
     except turns.BusyError as error:
         return Retraining(Answer.BUSY, f"nothing was done: {error}", began, ended=_now())
@@ -231,20 +204,20 @@ def run(
 class _Call:
     """One call, from what is given to what is told."""
 
-    callbacks: tuple[Any, Any, Any, Any]
-
     def __init__(
         self,
         project: Project,
         force_due: str,
         commit: bool,
         watch: Watch,
+        train: Callable[[], Decision],
         held: tuple[int, ...],
     ) -> None:
         self._project = project
         self._force_due = force_due
         self._commit = commit
         self._watch = watch
+        self._run_here = train
         self._held = held
 
     def run(self, began: str, given: Path | None) -> Retraining:
@@ -333,8 +306,7 @@ class _Call:
                     " `python src promote`."
                 )
         else:
-            on_trial, on_phase, on_step, on_start = self.callbacks
-            decision = pipeline.run(project, on_trial, on_phase, on_step=on_step, on_start=on_start)
+            decision = self._run_here()
         if _leader(project) == state.leader_before:
             came = "no new candidate, since the rows of the training are the same"
         else:
@@ -353,7 +325,7 @@ class _Call:
         log.unlink(missing_ok=True)
 
         def tell(line: str) -> None:
-            _tell(line)
+            logger.info("  %s", line)
             with log.open("a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
 
@@ -426,8 +398,7 @@ class _Standing:
     @property
     def age_days(self) -> float | None:
         """Days since a leader was judged; one that lost was a training, too."""
-        judged = [each for each in self.lines if each.kind in (Kind.PROMOTE, Kind.REFUSE)]
-        judged += [each for each in self.lines if each.kind is Kind.FORCE]
+        judged = [line for line in self.lines if line.kind in _JUDGED]
         if not judged:
             return None
         latest = max(datetime.fromisoformat(each.at) for each in judged)
@@ -534,13 +505,8 @@ def _watched(project: Project, facts: Facts, fresh: tuple[Path, ...], watch: Wat
     worse = ""
     if found.live is not None and found.live.worse:
         worse = f"the live score {found.live.score:.4g} is worse than {found.live.test_score:.4g}"
-    drift = tuple(found.reasons) if str(found.verdict) == "drift" else ()
+    drift = found.reasons if found.verdict == Verdict.DRIFT else ()
     return replace(facts, drift=drift, worse=worse)
-
-
-def _monitor(project: Project, rows: Path) -> Watched:
-    """Ask the step monitor."""
-    return monitor.run(project, rows)
 
 
 def _has_dvc(project: Project) -> bool:
@@ -572,10 +538,6 @@ def _decided(decision: Decision, champion_before: str | None) -> str:
         return f"{decision.model}/{decision.version} promoted: {decision.reason}"
     stays = f"{champion_before} stays" if champion_before else "there is still no champion"
     return f"not promoted, {stays}: {decision.reason}"
-
-
-def _tell(line: str) -> None:
-    logger.info("  %s", line)
 
 
 def _folder(project: Project) -> Path:
