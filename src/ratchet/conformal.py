@@ -160,12 +160,7 @@ class Conformal:
         """
         if not path.exists():
             return None
-        try:
-            return cls.from_plain(files.read_json(path, made_by="train"))
-        except (TypeError, KeyError):
-            raise RatchetError(
-                f"{path} was written by another version of this project. Run the step train again."
-            ) from None
+        return files.read_as(path, cls.from_plain, made_by="train")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ratchet.errors import RatchetError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -119,6 +121,34 @@ def read_json(path: Path, *, made_by: str) -> Any:
     except ValueError as error:  # broken JSON, or bytes that are not UTF-8
         raise RatchetError(
             f"{path} is not valid JSON ({error}). Run the step {made_by} again."
+        ) from None
+
+
+def read_as(path: Path, build: Callable[[Any], T], *, made_by: str) -> T:
+    """Read a JSON file that a step has written, and build from it what was saved.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+    build : callable
+        Builds it from the plain values.
+    made_by : str
+        Name of the step that writes it, for the message.
+
+    Raises
+    ------
+    RatchetError
+        As for ``read_json``, or if another version of this project wrote it.
+    """
+    value = read_json(path, made_by=made_by)
+    try:
+        return build(value)
+    except RatchetError:
+        raise
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise RatchetError(
+            f"{path} was written by another version of this project. Run the step {made_by} again."
         ) from None
 
 

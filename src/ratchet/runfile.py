@@ -134,13 +134,7 @@ class RunFile:
         path = folder / FILE
         if not path.exists():
             return None
-        try:
-            return cls._from_plain(files.read_json(path, made_by=made_by))
-        except (TypeError, KeyError):
-            raise RatchetError(
-                f"{path} was written by another version of this project."
-                f" Run the step {made_by} again."
-            ) from None
+        return files.read_as(path, cls._from_plain, made_by=made_by)
 
     @classmethod
     def _from_plain(cls, value: dict[str, Any]) -> Self:

@@ -5,10 +5,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from ratchet import files
-from ratchet.errors import RatchetError
 from ratchet.schema import Kind
 
 FILE = "drift.json"
@@ -204,14 +203,7 @@ class DriftReport:
         RatchetError
             If it isn't there, or another version of this project wrote it.
         """
-        value = files.read_json(path, made_by="monitor")
-        try:
-            return TypeAdapter(cls).validate_python(value)
-        except ValidationError:
-            raise RatchetError(
-                f"{path} was written by another version of this project. Run the step monitor"
-                " again."
-            ) from None
+        return files.read_as(path, TypeAdapter(cls).validate_python, made_by="monitor")
 
     def plain(self) -> dict[str, Any]:
         """Give it as plain values, for JSON."""

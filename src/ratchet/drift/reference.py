@@ -1,7 +1,7 @@
 """What is kept of the rows that a model learned from, and of its answers on rows it never saw."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -13,7 +13,6 @@ from scipy import stats
 from ratchet import files, splits, table
 from ratchet.drift import distributions
 from ratchet.drift.distributions import Distribution, Labels, Quantities
-from ratchet.errors import RatchetError
 from ratchet.metrics import Predictions
 from ratchet.problem import ProblemType
 from ratchet.schema import Column, Kind, Schema
@@ -186,14 +185,14 @@ class Reference:
         """
         path = folder / SAMPLE_FILE
         sample = table.read_parquet(path, "prepare") if path.exists() else pd.DataFrame()
-        return _read(
+        return files.read_as(
             folder / FILE,
-            "prepare",
             lambda value: cls(
                 int(value["n_rows"]),
                 tuple(ColumnReference.from_plain(each) for each in value["columns"]),
                 sample,
             ),
+            made_by="prepare",
         )
 
 
@@ -231,10 +230,10 @@ class Expected:
         RatchetError
             If it isn't there, or another version of this project wrote it.
         """
-        return _read(
+        return files.read_as(
             path,
-            "evaluate",
             lambda value: cls(**{**value, "answers": ColumnReference.from_plain(value["answers"])}),
+            made_by="evaluate",
         )
 
 
@@ -343,13 +342,3 @@ def _write(path: Path, value: Any) -> None:
     """Write JSON in one line: a number a line would double it."""
     text = json.dumps(files.finite(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
     files.write_text(path, text + "\n")
-
-
-def _read(path: Path, step: str, build: Callable[[Any], T]) -> T:
-    value = files.read_json(path, made_by=step)
-    try:
-        return build(value)
-    except (TypeError, KeyError, ValueError, AttributeError):
-        raise RatchetError(
-            f"{path} was written by another version of this project. Run the step {step} again."
-        ) from None

@@ -154,13 +154,11 @@ class Leader:
             If train has not run, or another version of this project wrote it.
         """
         path = project.trained / "leader.json"
-        value = files.read_json(path, made_by="train")
-        try:
-            return cls(**{**value, "code": Code(**value["code"])})
-        except (TypeError, KeyError):
-            raise RatchetError(
-                f"{path} was written by another version of this project. Run the step train again."
-            ) from None
+        return files.read_as(
+            path,
+            lambda value: cls(**{**value, "code": Code(**value["code"])}),
+            made_by="train",
+        )
 
 
 def run(

@@ -83,12 +83,7 @@ def load(project: Project) -> Starts:
     path = project.prepared / _FILE
     if not path.exists():
         return Starts()
-    try:
-        return Starts.from_plain(files.read_json(path, made_by="prepare"))
-    except (KeyError, TypeError, AttributeError):
-        raise RatchetError(
-            f"{path} was written by another version of this project. Run the step prepare again."
-        ) from None
+    return files.read_as(path, Starts.from_plain, made_by="prepare")
 
 
 def tags(starts: Starts) -> Iterator[Tag]:
