@@ -108,14 +108,18 @@ def store(
     import mlflow
 
     shutil.copy(empty_store, tmp_path / "mlflow.db")
+    # First, because it takes the address out of the environment, too, if a fixture of a
+    # whole module has set another.
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     # MLflow sets these itself, and a later test must not find them.
     for name in ("REGISTRY_URI", "HTTP_REQUEST_MAX_RETRIES", "HTTP_REQUEST_TIMEOUT"):
         monkeypatch.setenv(f"MLFLOW_{name}", "")
         monkeypatch.delenv(f"MLFLOW_{name}")
-    mlflow.set_tracking_uri(None)
-    mlflow.set_registry_uri(None)
-    yield mlflow.MlflowClient()
+    client = mlflow.MlflowClient()
+    assert client.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    yield client
     while mlflow.active_run():
         mlflow.end_run()
     mlflow.set_tracking_uri(None)

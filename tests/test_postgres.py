@@ -47,13 +47,13 @@ def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def store(server, monkeypatch):
     """The server, as the store of this process and its children."""
+    mlflow.set_tracking_uri(None)  # which takes it out of the environment, too
+    mlflow.set_registry_uri(None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     # Set by MLflow and by ourselves, and a later test must not find them.
     for name in ("REGISTRY_URI", "HTTP_REQUEST_MAX_RETRIES", "HTTP_REQUEST_TIMEOUT"):
         monkeypatch.setenv(f"MLFLOW_{name}", "")
         monkeypatch.delenv(f"MLFLOW_{name}")
-    mlflow.set_tracking_uri(None)
-    mlflow.set_registry_uri(None)
     yield mlflow.MlflowClient()
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
