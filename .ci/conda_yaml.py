@@ -20,10 +20,11 @@ def pins() -> list[str]:
     exported = subprocess.run(
         [
             *("uv", "export", "--frozen", "--no-dev", "--no-hashes", "--no-emit-project"),
-            # Both front doors must search the same families; neither needs what is told of
-            # single answers, another program's format, or a store that most don't have.
+            # Both front doors must search the same families; neither needs a cluster, what is
+            # told of single answers, another program's format, or a store that most don't have.
             *("--no-annotate", "--no-header", "--all-extras"),
-            *("--no-extra", "explain", "--no-extra", "onnx", "--no-extra", "s3"),
+            *("--no-extra", "dask", "--no-extra", "explain", "--no-extra", "onnx"),
+            *("--no-extra", "s3"),
         ],
         cwd=ROOT,
         check=True,
