@@ -227,7 +227,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="trainings a table")
     parser.add_argument("--tables", default="", help="real tables, by commas; all if left out")
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of the smaller file")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     if given.coverage:
         wanted = given.tables.split(",") if given.tables else None
@@ -241,10 +241,7 @@ def main() -> int:
     broken = []
     with tempfile.TemporaryDirectory() as place:
         small, many = _trips(Path(place), given.rows)
-        for families, data, promised in (
-            (["lightgbm", "xgboost"], small, True),
-            (["ridge"], many, False),
-        ):
+        for families, data in ((["lightgbm", "xgboost"], small), (["ridge"], many)):
             folder = Path(place) / families[0]
             (folder / "data").mkdir(parents=True)
             shutil.copy(Path(place) / "learned.parquet", folder / "data")
@@ -261,7 +258,7 @@ def main() -> int:
                 f" | {found.ratio:.3f} | {found.rows / found.command:,.0f}"
                 f" | {found.alone_cpu:.2f}, {found.command_cpu:.2f} |"
             )
-            if promised and found.ratio > PROMISED:
+            if found.ratio > PROMISED:
                 broken.append(f"{found.family} takes {found.ratio:.3f} times as long")
         peaks = [peak(project, each) for each in (small, many)]
         told("\n| rows | the whole command, s | peak memory, MB |")

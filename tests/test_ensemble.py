@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ratchet import ensemble
-from ratchet.ensemble import best_alone, choose, greedy, mixed, voting
+from ratchet.ensemble import Choice, best_alone, choose, greedy, mixed, voting
 
 TRUTH = np.random.default_rng(0).normal(size=400)
 
@@ -95,6 +95,26 @@ def test_the_honest_loss_shows_what_helps():
     answers = said(0.6, 0.6, 0.6)
     together, alone = (choose(rule, answers, loss_on, 3, seed=1) for rule in (greedy, best_alone))
     assert together.honest_loss < 0.7 * alone.honest_loss
+
+
+@pytest.mark.parametrize(
+    ("together", "alone", "beaten"),
+    [
+        ((1.0, 1.2, 0.8), (0.9, 1.1, 0.7), True),  # a little worse, everywhere
+        ((1.0, 1.2, 0.8), (0.7, 1.3, 0.8), False),  # worse by as much as chance
+        ((1.0, 1.2, 0.8), (1.0, 1.2, 0.8), False),
+        ((1.0, np.inf, 0.8), (1.5, 1.2, 0.8), True),
+        ((1.0, 1.2, 0.8), (1.0, np.inf, 0.8), False),
+        ((np.inf, 1.2, 0.8), (np.inf, 1.2, 0.8), True),
+        ((), (), True),
+    ],
+)
+def test_the_best_alone_must_be_ahead_by_more_than_chance(together, alone, beaten):
+    one, other = (
+        Choice(np.ones(1), float(np.mean(losses)) if losses else np.inf, losses)
+        for losses in (together, alone)
+    )
+    assert one.is_beaten_by(other) is beaten
 
 
 def test_the_same_seed_gives_the_same_choice():

@@ -26,6 +26,25 @@ class Choice:
     """Share of each model in the answer, of shape (n_models,), adding up to 1."""
     honest_loss: float
     """Loss on rows that the choice was not made with."""
+    honest_losses: tuple[float, ...]
+    """The same on each part of them."""
+
+    def is_beaten_by(self, other: "Choice") -> bool:
+        """Tell whether another choice is better by more than chance would have it.
+
+        The parts are paired, and one standard error of the mean of their
+        differences is allowed for (Breiman et al. 1984).
+
+        References
+        ----------
+        Breiman, L., Friedman, J., Olshen, R. and Stone, C. (1984).
+        Classification and Regression Trees, section 3.4.3. Wadsworth.
+        """
+        losses = np.array([self.honest_losses, other.honest_losses])
+        if losses.shape[1] < 2 or not np.isfinite(losses).all():
+            return not self.honest_loss < other.honest_loss
+        worse = losses[0] - losses[1]
+        return bool(np.mean(worse) > np.std(worse, ddof=1) / np.sqrt(len(worse)))
 
 
 def greedy(
@@ -149,7 +168,7 @@ def choose(
         losses.append(loss_on(unseen)(mixed([answer[unseen] for answer in answers], chosen)))
         sizes.append(len(unseen))
     honest = float(np.average(losses, weights=sizes)) if losses else np.inf
-    return Choice(weights, honest)
+    return Choice(weights, honest, tuple(losses))
 
 
 def mixed(answers: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:

@@ -718,7 +718,8 @@ def _choose(bench: Bench, trials: Sequence[TrialResult]) -> _Chosen:
             ensemble.voting if settings.ensemble is Ensemble.VOTING else ensemble.greedy
         )
         # Weights that fit the validation rows by chance don't help on rows they were not chosen on.
-        if together.honest_loss < choice.honest_loss or settings.ensemble is Ensemble.VOTING:
+        # But where the best alone is ahead by chance, the mean of several is the safer one.
+        if not together.is_beaten_by(choice) or settings.ensemble is Ensemble.VOTING:
             choice = together
     raw = ensemble.mixed(answers, choice.weights)
     calibration = _calibration(bench, raw)
