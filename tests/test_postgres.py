@@ -10,7 +10,9 @@ import mlflow
 import pytest
 import yaml
 from conftest import PATIENCE, Clone, tiny_settings, tiny_table
-from test_champion import at_once, check_that_one_won, holders, processes, warm
+from database import Database
+from forks import processes, warm
+from test_champion import at_once, check_that_one_won, holders
 
 from ratchet import cost
 from ratchet.project import Project
@@ -25,20 +27,19 @@ DECISIONS = (Kind.PROMOTE, Kind.REFUSE, Kind.PROMOTE, Kind.PROMOTE)
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Hold an empty PostgreSQL open, which only its socket leads to; give its address."""
-    with database.postgres("ratchet") as folder:
-        # SQLAlchemy would take another driver, which the development environment hasn't.
-        yield f"postgresql+psycopg2://ratchet@/postgres?host={folder}"
+def postgres() -> Iterator[Database]:
+    """Hold an empty PostgreSQL open, which only its socket leads to."""
+    with database.postgres("ratchet") as held:
+        yield held
 
 
 @pytest.fixture(scope="session")
-def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(postgres: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Hold a tracking server on PostgreSQL open; give its address."""
     folder = tmp_path_factory.mktemp("server")
     # Else the server starts seven processes for jobs, which nobody here gives it.
     command = ["env", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "mlflow", "server"]
-    command += ["--backend-store-uri", postgres]
+    command += ["--backend-store-uri", postgres.uri]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "2"]
     with Clone(folder).serve(*command, ready="/health") as address:
         yield address
