@@ -1,6 +1,7 @@
 """On a team's server, a real one on a real PostgreSQL, decisions at once stay in one order."""
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -86,6 +87,39 @@ def test_of_two_promotions_at_once_on_a_server_one_wins_and_the_other_judges_aga
     best = champion.current(project.settings).number
     assert aliases_of(store, "tiny")["champion"] == best
     assert holders(store) == [best]
+
+
+# A restart
+
+
+@pytest.mark.parametrize("door", ["server", "database"])
+def test_a_search_outlives_a_restart_of_the_database(
+    project, postgres, server, tmp_path, monkeypatch, door
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    if door == "database":
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.uri)
+        monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts of experiments that it makes
+    opened = Project.open(project.params_file, [f"tracking.experiment=restart-{door}"])
+    back = threading.Timer(1.0, postgres.start)
+
+    def ended(trial):
+        if trial.number == 0:
+            postgres.stop()
+        if trial.number == 2:
+            back.start()  # while the run's words are written already
+
+    leader = train.run(opened, ended)
+    back.join()
+    client = mlflow.MlflowClient()
+    run = client.get_run(leader.run_id)
+    assert run.info.status == "FINISHED"
+    trials = client.search_runs(
+        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{leader.run_id}'"
+    )
+    assert [each.info.status for each in trials] == ["FINISHED"] * 3
 
 
 # Many decisions

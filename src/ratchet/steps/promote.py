@@ -162,7 +162,7 @@ def run(
         decision = _told(
             project,
             challenger,
-            judge(project, challenger, reigning, source, on_phase),
+            judge(project, challenger, reigning, source, on_phase, forced=force),
             force,
             reason,
         )
@@ -210,7 +210,7 @@ def _decide(
     champion that it made.
     """
     while True:
-        judgement = judge(project, challenger, standing.champion, source, on_phase)
+        judgement = judge(project, challenger, standing.champion, source, on_phase, forced=force)
         on_phase("registry")
         decision = _told(project, challenger, judgement, force, reason)
         line = standing.ledger.begin(
