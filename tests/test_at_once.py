@@ -77,7 +77,7 @@ def test_monitor_beside_a_promotion_watches_one_version(project, better, tmp_pat
     check_one_order(project)
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "run"])
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "promote", "run"])
 def test_a_second_step_in_the_same_folder_is_told_and_touches_nothing(evaluated, call, command):
     project = Project.open(evaluated)
     before = Leader.load(project)
@@ -91,6 +91,13 @@ def test_a_second_step_in_the_same_folder_is_told_and_touches_nothing(evaluated,
         " its own."
     )
     assert Leader.load(project) == before
+
+
+def test_nobody_trains_where_a_promotion_reads_and_two_promotions_read_together(evaluated, call):
+    turn = Project.open(evaluated).build / "turn.json"
+    with turns.taken(turn, "step", shared=True):
+        assert call("train", "--params", evaluated)[0] == 2
+        assert call("promote", "--params", evaluated, "--strict")[0] == 0
 
 
 @pytest.mark.slow

@@ -116,7 +116,22 @@ def alone(
 
     The step raises a ``RatchetError`` where another one is under way there.
     """
+    return _with_turn(step, shared=False)
 
+
+def undisturbed(
+    step: Callable[Concatenate[Project, P], T],
+) -> Callable[Concatenate[Project, P], T]:
+    """Keep what a step reads in the build folder from being replaced while it reads.
+
+    It shares the folder with others of this kind, and with none that is ``alone``.
+    """
+    return _with_turn(step, shared=True)
+
+
+def _with_turn(
+    step: Callable[Concatenate[Project, P], T], *, shared: bool
+) -> Callable[Concatenate[Project, P], T]:
     @wraps(step)
     def run(project: Project, /, *args: P.args, **kwargs: P.kwargs) -> T:
         path = project.build / "turn.json"
@@ -124,7 +139,7 @@ def alone(
             return step(project, *args, **kwargs)
         with ExitStack() as turn:
             try:
-                turn.enter_context(turns.taken(path, "step"))
+                turn.enter_context(turns.taken(path, "step", shared=shared))
             except BusyError as error:
                 raise RatchetError(
                     f"In {project.build}, {error}. Wait until it has ended, or copy the parameter"

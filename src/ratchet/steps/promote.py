@@ -12,7 +12,7 @@ from ratchet import files, hooks, lineage, settings, tracking
 from ratchet.errors import RatchetError
 from ratchet.gates import GateResult
 from ratchet.lineage import Lineage
-from ratchet.project import Project
+from ratchet.project import Project, undisturbed
 from ratchet.registry import champion
 from ratchet.registry.champion import Standing
 from ratchet.registry.ledger import Kind, Line
@@ -111,6 +111,7 @@ class Decision:
         files.write_json(project.promoted / "decision.json", self.plain())
 
 
+@undisturbed
 def run(
     project: Project,
     *,
