@@ -71,7 +71,7 @@ class Action(StrEnum):
 
 
 # How often each is done.
-SHARES = {Action.PROMOTE: 2, Action.FORCE: 4, Action.ROLLBACK: 3, Action.RETRAIN: 3}
+SHARES = {Action.PROMOTE: 3, Action.FORCE: 6, Action.ROLLBACK: 6, Action.RETRAIN: 1}
 # Models that a member remembers.
 REMEMBERED = 6
 
@@ -256,7 +256,9 @@ def run(decisions: int, n_processes: int) -> Soak:
         postgres = held.enter_context(database.postgres("ratchet"))
         command = ["env", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", f"TMPDIR={folder}"]
         command += ["mlflow", "server", "--backend-store-uri", postgres.uri]
-        command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "2"]
+        # Files go straight to where all can reach them: a server that passes them on is busy.
+        command += ["--default-artifact-root", (folder / "artifacts").as_uri()]
+        command += ["--no-serve-artifacts", "--workers", "2"]
         others = set(psutil.Process().children(recursive=True))
         server = held.enter_context(Clone(folder).serve(*command, ready="/health"))
         served = set(psutil.Process().children(recursive=True)) - others

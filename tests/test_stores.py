@@ -257,6 +257,14 @@ def gone(project, store) -> Path:
     return place
 
 
+def test_a_model_that_lacks_a_file_is_told(project, store):
+    assert promote.run(project).promoted
+    place = Path(store.get_model_version("tiny", "1").source.removeprefix("file://"))
+    (place / "model.skops").unlink()
+    with pytest.raises(StoreError, match=r"models:/tiny/1 can't be had: model\.skops is not among"):
+        tracking.load_model("models:/tiny/1")
+
+
 def test_a_champion_without_its_files_is_told_by_whoever_needs_them(
     gone, project, evaluated, call, tmp_path
 ):

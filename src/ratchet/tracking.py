@@ -607,7 +607,12 @@ def _fetched(uri: str) -> Iterator[Path]:
         return
     # MLflow would leave what it has fetched from a server in a folder of its own.
     with TemporaryDirectory(prefix="ratchet-") as scratch:
-        yield fetch(uri, Path(scratch))
+        place = fetch(uri, Path(scratch))
+        try:
+            yield place
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename)).name
+            raise StoreError(_incomplete(uri, f"{missing} is not among them")) from error
 
 
 def fetch(uri: str, folder: Path) -> Path:
@@ -620,14 +625,21 @@ def fetch(uri: str, folder: Path) -> Path:
     """
     try:
         with translated():
-            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+            place = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     except OSError as error:
-        reason = masked(" ".join(str(error).split())).rstrip(".")
-        raise StoreError(
-            f"The files of the model {uri} can't be had: {reason}. Bring them back to where the"
-            " store keeps its artifacts. If it is the champion, `rollback` and `promote --force`"
-            " put another in its place."
-        ) from error
+        raise StoreError(_incomplete(uri, masked(" ".join(str(error).split())))) from error
+    # Of a folder that is gone MLflow makes an empty one.
+    if not (place / "MLmodel").is_file():
+        raise StoreError(_incomplete(uri, "MLmodel is not among them"))
+    return place
+
+
+def _incomplete(uri: str, reason: str) -> str:
+    return (
+        f"The files of the model {uri} can't be had: {reason.rstrip('.')}. Bring them back to where"
+        " the store keeps its artifacts. If it is the champion, `rollback` and `promote --force`"
+        " put another in its place."
+    )
 
 
 def require(run_id: str) -> None:
