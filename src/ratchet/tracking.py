@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
@@ -209,13 +209,17 @@ def connect(project: Project) -> str:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     # It logs a traceback of what it raises as well.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # Within a pipeline the store was there, and is waited for as any other request waits.
+    first = mlflow.active_run() is None
     if uri.startswith(("http://", "https://")):
-        _knock(uri)
+        if first:
+            _knock(uri)
         # A server that dies later is waited for half a minute, not MLflow's ten.
         os.environ.setdefault(_RETRIES, "4")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     elif re.split("[:+]", uri)[0] in DATABASE_ENGINES:
-        _open(uri)
+        if first:
+            _open(uri)
         if not event.contains(Engine, "do_connect", _connected):
             event.listen(Engine, "do_connect", _connected)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -259,7 +263,7 @@ def run(
             told = "; its run is marked KILLED" if _end("KILLED") else ""
             raise InterruptionError(f"{step} was interrupted{told}.") from None
         except StoreError:
-            with _asked_once():
+            with _after_an_error():
                 _end("FAILED")
             raise
         except BaseException:
@@ -395,7 +399,7 @@ class TrialWriter:
             write(child.info.run_id, _trial_items(trial, self._metric))
             status = "FINISHED"
         finally:  # a child has no block that would end it
-            with nullcontext() if status == "FINISHED" else _asked_once():
+            with nullcontext() if status == "FINISHED" else _after_an_error():
                 client.set_terminated(child.info.run_id, status, end)
 
 
@@ -501,7 +505,11 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
         model_id = model.model_id
         status = LoggedModelStatus.FAILED
         try:
-            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            try:
+                client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            except MlflowException as error:
+                if not _is_there_already(error):
+                    raise
             now = _milliseconds()
             measured = [
                 MlflowMetric(
@@ -525,7 +533,7 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
             client.log_model_artifacts(model_id, str(folder))
             status = LoggedModelStatus.READY
         finally:  # else the model's page would say for ever that it is being written
-            with nullcontext() if status is LoggedModelStatus.READY else _asked_once():
+            with nullcontext() if status is LoggedModelStatus.READY else _after_an_error():
                 client.finalize_logged_model(model_id, status)
     return f"models:/{model_id}"
 
@@ -1037,9 +1045,14 @@ def log_tables(client: mlflow.MlflowClient, run_id: str, tables: Sequence[Datase
     try:
         client.log_inputs(run_id, tables)
     except MlflowException as error:
-        if not re.search("unique|duplicate", str(error), re.IGNORECASE):
+        if not _is_there_already(error):
             raise
         client.log_inputs(run_id, tables)
+
+
+def _is_there_already(error: MlflowException) -> bool:
+    """Tell whether another has written it, or we have by a request whose answer was lost."""
+    return bool(re.search("unique|duplicate", str(error), re.IGNORECASE))
 
 
 def _model_arguments(model: LoggedModel) -> dict[str, Any]:
@@ -1121,7 +1134,7 @@ def _knock(uri: str) -> None:
             "/health",
             "GET",
             timeout=_PATIENCE,
-            max_retries=0,
+            max_retries=1,  # at once
             raise_on_status=False,
         )
     except MlflowException as error:
@@ -1181,12 +1194,13 @@ def _connected(
 
 
 @contextmanager
-def _asked_once() -> Iterator[None]:
-    """Ask a server that has failed a last time only: it was waited for already."""
+def _after_an_error() -> Iterator[None]:
+    """Ask a store that may be what has failed once more, and tell the first error, not another."""
     before = os.environ.get(_RETRIES)
     os.environ[_RETRIES] = "0"
     try:
-        yield
+        with suppress(MlflowException):
+            yield
     finally:
         os.environ.pop(_RETRIES)
         if before is not None:
