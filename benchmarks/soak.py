@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, groupby
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -41,8 +42,8 @@ NAME = "soak"
 LOOK, MEASURE = 0.002, 1.0
 # Share of the decisions after which every library is loaded and every cache filled.
 WARM = 0.25
-# What a process may have grown by since then, in MB and open files, and still count as no leak.
-GROWN_MB, GROWN_FILES = 64, 8
+# What may have grown since then, in MB, open files and connections, and still count as no leak.
+GROWN_MB, GROWN_FILES, GROWN_CONNECTIONS = 64, 8, 4
 
 # One statement, so that all of it is from the same moment.
 CHAMPION = f"""
@@ -65,14 +66,14 @@ class Action(StrEnum):
     FORCE = "force"
     """Makes one the champion against the gates."""
     ROLLBACK = "rollback"
-    """Brings the champion before back."""
+    """Brings the champion before back, or a version that it has made the champion once."""
     RETRAIN = "retrain"
     """Trains anew, and puts what comes of it forward."""
 
 
 # How often each is done.
-SHARES = {Action.PROMOTE: 3, Action.FORCE: 6, Action.ROLLBACK: 6, Action.RETRAIN: 1}
-# Models that a member remembers.
+SHARES = {Action.PROMOTE: 2, Action.FORCE: 4, Action.ROLLBACK: 8, Action.RETRAIN: 1}
+# Models, and versions, that a member remembers.
 REMEMBERED = 6
 
 
@@ -88,6 +89,8 @@ class Place:
     """Folder of PostgreSQL's socket."""
     decisions: int
     """Decisions that are to be made."""
+    ends: float
+    """When to stop although they are not made, on the clock ``time.monotonic``."""
 
 
 @dataclass(frozen=True)
@@ -193,10 +196,11 @@ class Soak:
                 yield f"{name} grew from {warm.megabytes:.0f} MB to {last.megabytes:.0f} MB"
             if last.files - warm.files > GROWN_FILES:
                 yield f"{name} held {warm.files} files and sockets, then {last.files}"
-        before, after = self.connections
-        most = max(self.looked.connections[: len(self.looked.connections) // 2])
-        if after > before + 2 or self.looked.connections[-1] > most:
-            yield f"PostgreSQL had {before} connections, {most}, and then {after}"
+        # A server keeps those that it has opened.
+        counted = self.looked.connections
+        warm_up, rest = counted[: len(counted) // 2], counted[len(counted) // 2 :]
+        if max(rest) > max(warm_up) + GROWN_CONNECTIONS:
+            yield f"PostgreSQL had at most {max(warm_up)} connections, and then {max(rest)}"
 
     def warm(self, usage: Sequence[Usage]) -> Usage:
         """Give what a process held when it was warm."""
@@ -225,8 +229,9 @@ class Soak:
                 f" {1000 * apart[-1]:.0f} ms, {100 * sum(apart) / seen.seconds:.2f} % of the time"
             )
         yield (
-            f"connections: {self.connections[0]} before, at most {max(seen.connections)},"
-            f" {self.connections[1]} after"
+            f"connections: {self.connections[0]} before, at most"
+            f" {max(seen.connections[: len(seen.connections) // 2])} in the first half and"
+            f" {max(seen.connections)} in all, {self.connections[1]} after"
         )
         yield ""
         yield "| | memory when warm, MB | at the end | files and sockets when warm | at the end |"
@@ -248,8 +253,8 @@ class Soak:
                 )
 
 
-def run(decisions: int, n_processes: int) -> Soak:
-    """Make so many decisions, with so many processes at once."""
+def run(decisions: int, n_processes: int, seconds: float = inf) -> Soak:
+    """Make so many decisions with so many processes at once, or as many as there is time for."""
     warm()
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-soak-")))
@@ -262,12 +267,12 @@ def run(decisions: int, n_processes: int) -> Soak:
         others = set(psutil.Process().children(recursive=True))
         server = held.enter_context(Clone(folder).serve(*command, ready="/health"))
         served = set(psutil.Process().children(recursive=True)) - others
-        place = Place(folder, server, postgres.folder, decisions)
-        before = _connections(place)
         started = time.monotonic()
+        place = Place(folder, server, postgres.folder, decisions, started + seconds)
+        before = _connections(place)
         members, looked, usage = _together(place, n_processes, served)
-        seconds = time.monotonic() - started
-        return _told(place, members, looked, usage, (before, _connections(place)), seconds)
+        took = time.monotonic() - started
+        return _told(place, members, looked, usage, (before, _connections(place)), took)
 
 
 def _together(
@@ -325,7 +330,7 @@ def work(place: Place, number: int, made: Any, answers: Any) -> None:
     leader = pipeline.run(Project.open(root / "params.yaml")).run_id
     _count(made)
     models, seconds, told, usage = [leader], {}, [], []
-    while made.value < place.decisions:
+    while made.value < place.decisions and time.monotonic() < place.ends:
         action = chance.choices(list(SHARES), list(SHARES.values()))[0]
         began = time.monotonic()
         try:
@@ -348,6 +353,7 @@ class _Member:
 
     def __init__(self, params: Path) -> None:
         self._params = params
+        self._versions: list[int | None] = []
 
     def do(self, action: Action, chance: Random, models: Sequence[str]) -> tuple[bool, str]:
         """Do something; say whether it was decided upon now, and which run that is about."""
@@ -363,9 +369,12 @@ class _Member:
             case Action.FORCE:
                 chosen = chance.choice(models)
                 decision = promote.run(project, run_id=chosen, force=True, reason=f"soak {seed}")
+                self._versions = [*self._versions, decision.version][-REMEMBERED:]
                 return True, decision.run_id
             case Action.ROLLBACK:
-                return True, rollback.run(project, reason=f"soak {seed}").run_id
+                known = [None, *self._versions]
+                target = rollback.run(project, reason=f"soak {seed}", to=chance.choice(known))
+                return True, target.run_id
             case Action.RETRAIN:
                 family = chance.choice(["ridge", "xgboost"])
                 overrides = [f"seed={seed}", f"train.families=[baseline,{family}]"]
@@ -412,7 +421,14 @@ def look(place: Place, ended: Any, seen: Any) -> None:
             apart.append(last - since)
         seen.put(
             Looked(
-                looks, without, several, apart, last - began, pause, champions, connections or [0]
+                looks,
+                without,
+                several,
+                apart,
+                last - began,
+                pause,
+                champions,
+                connections or [0, 0],
             )
         )
 
@@ -506,10 +522,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decisions", type=int, default=500)
     parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=inf, help="stop after this long")
     given = parser.parse_args()
     if shutil.which("mlflow") is None:
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    found = run(given.decisions, given.processes)
+    found = run(given.decisions, given.processes, given.seconds)
     wrong = [*found.wrong(), *found.leaks()]
     print(*found.lines(), "", *wrong or ["Nothing is wrong."], sep="\n")  # noqa: T201
     raise SystemExit(bool(wrong))
