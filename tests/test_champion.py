@@ -1,16 +1,14 @@
 """One champion stands at every moment, whoever is killed and whoever comes at the same time."""
 
-import multiprocessing
 import os
 import shutil
 import signal
 import sqlite3
-from functools import cache
-from multiprocessing import forkserver
 
 import mlflow
 import pytest
-from conftest import ROOT, hurry
+from conftest import hurry
+from forks import processes, warm
 
 from ratchet import tracking
 from ratchet.errors import StoreError
@@ -38,19 +36,6 @@ WRITES = (
     "transition_model_version_stage",
     "update_model_version",
 )
-
-# A fork of this very process would inherit OpenMP's threads without their lives.
-processes = multiprocessing.get_context("forkserver")
-
-
-@cache
-def warm():
-    """Start the process that the others are forks of, with all that they would have to import."""
-    processes.set_forkserver_preload(["warmed"])
-    with pytest.MonkeyPatch.context() as patch:
-        # It is not given this one's sys.path, and leaves out what it can't find without a word.
-        patch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests"))))
-        forkserver.ensure_running()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """On a team's server, a real one on a real PostgreSQL, decisions at once stay in one order."""
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,7 +11,9 @@ import mlflow
 import pytest
 import yaml
 from conftest import PATIENCE, Clone, tiny_settings, tiny_table
-from test_champion import at_once, check_that_one_won, holders, processes, warm
+from database import Database
+from forks import processes, warm
+from test_champion import at_once, check_that_one_won, holders
 
 from ratchet import cost
 from ratchet.project import Project
@@ -25,20 +28,19 @@ DECISIONS = (Kind.PROMOTE, Kind.REFUSE, Kind.PROMOTE, Kind.PROMOTE)
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Hold an empty PostgreSQL open, which only its socket leads to; give its address."""
-    with database.postgres("ratchet") as folder:
-        # SQLAlchemy would take another driver, which the development environment hasn't.
-        yield f"postgresql+psycopg2://ratchet@/postgres?host={folder}"
+def postgres() -> Iterator[Database]:
+    """Hold an empty PostgreSQL open, which only its socket leads to."""
+    with database.postgres("ratchet") as held:
+        yield held
 
 
 @pytest.fixture(scope="session")
-def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(postgres: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Hold a tracking server on PostgreSQL open; give its address."""
     folder = tmp_path_factory.mktemp("server")
     # Else the server starts seven processes for jobs, which nobody here gives it.
     command = ["env", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "mlflow", "server"]
-    command += ["--backend-store-uri", postgres]
+    command += ["--backend-store-uri", postgres.uri]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--workers", "2"]
     with Clone(folder).serve(*command, ready="/health") as address:
         yield address
@@ -85,6 +87,39 @@ def test_of_two_promotions_at_once_on_a_server_one_wins_and_the_other_judges_aga
     best = champion.current(project.settings).number
     assert aliases_of(store, "tiny")["champion"] == best
     assert holders(store) == [best]
+
+
+# A restart
+
+
+@pytest.mark.parametrize("door", ["server", "database"])
+def test_a_search_outlives_a_restart_of_the_database(
+    project, postgres, server, tmp_path, monkeypatch, door
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    if door == "database":
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.uri)
+        monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts of experiments that it makes
+    opened = Project.open(project.params_file, [f"tracking.experiment=restart-{door}"])
+    back = threading.Timer(1.0, postgres.start)
+
+    def ended(trial):
+        if trial.number == 0:
+            postgres.stop()
+        if trial.number == 2:
+            back.start()  # while the run's words are written already
+
+    leader = train.run(opened, ended)
+    back.join()
+    client = mlflow.MlflowClient()
+    run = client.get_run(leader.run_id)
+    assert run.info.status == "FINISHED"
+    trials = client.search_runs(
+        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{leader.run_id}'"
+    )
+    assert [each.info.status for each in trials] == ["FINISHED"] * 3
 
 
 # Many decisions

@@ -158,7 +158,9 @@ def test_a_team_shares_one_registry_as_the_guide_says(
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     options = ("listen_addresses=127.0.0.1", f"port={port}")
-    folder = held.enter_context(database.postgres("postgres", *options, auth="scram-sha-256"))
+    folder = held.enter_context(
+        database.postgres("postgres", *options, auth="scram-sha-256")
+    ).folder
     for name, value in {"PGHOST": str(folder), "PGPORT": port, "PGUSER": "postgres"}.items():
         monkeypatch.setenv(name, value)
     s3 = held.enter_context(Clone(guide.here).serve("moto_server", ready="/moto-api/"))

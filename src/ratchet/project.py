@@ -2,13 +2,26 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ratchet import settings as settings_module
+from ratchet import turns
+from ratchet.errors import RatchetError
 from ratchet.lineage import main_checkout
 from ratchet.settings import Settings
+from ratchet.turns import BusyError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Folders that this process has to itself: a step within a pipeline has its turn already.
+_HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,53 @@ class Project:
     def monitored(self) -> Path:
         """Folder that monitor writes."""
         return self.build / "monitor"
+
+
+def alone(
+    step: Callable[Concatenate[Project, P], T],
+) -> Callable[Concatenate[Project, P], T]:
+    """Give a step the build folder of its project to itself: two would mix what they make.
+
+    The step raises a ``RatchetError`` where another one is under way there.
+    """
+    return _with_turn(step, shared=False)
+
+
+def undisturbed(
+    step: Callable[Concatenate[Project, P], T],
+) -> Callable[Concatenate[Project, P], T]:
+    """Keep what a step reads in the build folder from being replaced while it reads.
+
+    It shares the folder with others of this kind, and with none that is ``alone``.
+    """
+    return _with_turn(step, shared=True)
+
+
+def _with_turn(
+    step: Callable[Concatenate[Project, P], T], *, shared: bool
+) -> Callable[Concatenate[Project, P], T]:
+    @wraps(step)
+    def run(project: Project, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        path = project.build / "turn.json"
+        if path in _HELD.get():
+            return step(project, *args, **kwargs)
+        with ExitStack() as turn:
+            try:
+                turn.enter_context(turns.taken(path, "step", shared=shared))
+            except BusyError as error:
+                raise RatchetError(
+                    f"In {project.build}, {error}. Wait until it has ended, or copy the parameter"
+                    " file: one of another name has a folder of its own."
+                ) from None
+            except RatchetError:
+                pass  # it can't be written to, of which the step says more
+            held = _HELD.set(_HELD.get() | {path})
+            try:
+                return step(project, *args, **kwargs)
+            finally:
+                _HELD.reset(held)
+
+    return run
 
 
 # Whoever has such an address may read what it names, for some minutes.

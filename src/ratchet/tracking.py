@@ -9,7 +9,8 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ from urllib.parse import quote
 import mlflow
 import numpy as np
 import pandas as pd
+import requests
 from mlflow.data.dataset_source_registry import get_registered_sources, register_dataset_source
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import (
@@ -36,6 +38,9 @@ from mlflow.entities import Metric as MlflowMetric
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
 
 from ratchet import hooked, packaged, sources, vetting
 from ratchet.dvc_source import DvcDatasetSource, uri_of
@@ -88,6 +93,10 @@ _NAMED_MODELS = 3
 _BATCH = 100
 # Seconds after which a tracking server that doesn't answer counts as dead.
 _PATIENCE = 10
+# Seconds for which a database server is waited for that was there before: it may be restarted.
+_RESTART = 30
+_AT_ONCE: ContextVar[bool] = ContextVar("at_once", default=False)
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # Seconds between two readings of processor, memory and disk.
 _SYSTEM_INTERVAL = 5
 
@@ -198,13 +207,21 @@ def connect(project: Project) -> str:
     uri = tracking_uri(project)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    # It logs a traceback of what it raises as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # Within a pipeline the store was there, and is waited for as any other request waits.
+    first = mlflow.active_run() is None
     if uri.startswith(("http://", "https://")):
-        _knock(uri)
+        if first:
+            _knock(uri)
         # A server that dies later is waited for half a minute, not MLflow's ten.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+        os.environ.setdefault(_RETRIES, "4")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     elif re.split("[:+]", uri)[0] in DATABASE_ENGINES:
-        _open(uri)
+        if first:
+            _open(uri)
+        if not event.contains(Engine, "do_connect", _connected):
+            event.listen(Engine, "do_connect", _connected)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Else a client of a server prints two addresses at the end of each run, trials included.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -245,6 +262,10 @@ def run(
         except (KeyboardInterrupt, InterruptionError):
             told = "; its run is marked KILLED" if _end("KILLED") else ""
             raise InterruptionError(f"{step} was interrupted{told}.") from None
+        except StoreError:
+            with _after_an_error():
+                _end("FAILED")
+            raise
         except BaseException:
             _end("FAILED")
             raise
@@ -378,7 +399,8 @@ class TrialWriter:
             write(child.info.run_id, _trial_items(trial, self._metric))
             status = "FINISHED"
         finally:  # a child has no block that would end it
-            client.set_terminated(child.info.run_id, status, end)
+            with nullcontext() if status == "FINISHED" else _after_an_error():
+                client.set_terminated(child.info.run_id, status, end)
 
 
 def learning_curve(name: str, losses: Sequence[float], metric: Metric) -> list[Score]:
@@ -483,7 +505,11 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
         model_id = model.model_id
         status = LoggedModelStatus.FAILED
         try:
-            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            try:
+                client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            except MlflowException as error:
+                if not _is_there_already(error):
+                    raise
             now = _milliseconds()
             measured = [
                 MlflowMetric(
@@ -507,7 +533,8 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
             client.log_model_artifacts(model_id, str(folder))
             status = LoggedModelStatus.READY
         finally:  # else the model's page would say for ever that it is being written
-            client.finalize_logged_model(model_id, status)
+            with nullcontext() if status is LoggedModelStatus.READY else _after_an_error():
+                client.finalize_logged_model(model_id, status)
     return f"models:/{model_id}"
 
 
@@ -559,9 +586,7 @@ def load_model(
     RatchetError
         If the libraries that are installed can't make it of what others have saved.
     """
-    with translated():
-        folder = Path(uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri))
-    with translated(), _other_libraries_told(uri, folder):
+    with _fetched(uri) as folder, translated(), _other_libraries_told(uri, folder):
         saved = vetting.Saved.read(folder)
         if saved.unsafe_format:
             raise StoreError(
@@ -580,6 +605,49 @@ def load_model(
                 )
             load = mlflow.sklearn.load_model if saved.is_sklearn else mlflow.pyfunc.load_model
             return load(str(folder))
+
+
+@contextmanager
+def _fetched(uri: str) -> Iterator[Path]:
+    """Give the folder of a model, for the length of the block a copy of what the store keeps."""
+    if Path(uri).is_dir():
+        yield Path(uri)
+        return
+    # MLflow would leave what it has fetched from a server in a folder of its own.
+    with TemporaryDirectory(prefix="ratchet-") as scratch:
+        place = fetch(uri, Path(scratch))
+        try:
+            yield place
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename)).name
+            raise StoreError(_incomplete(uri, f"{missing} is not among them")) from error
+
+
+def fetch(uri: str, folder: Path) -> Path:
+    """Copy the files of a model, ``models:/…``, from where the store keeps them.
+
+    Raises
+    ------
+    StoreError
+        If they are gone, or the store fails.
+    """
+    try:
+        with translated():
+            place = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    except OSError as error:
+        raise StoreError(_incomplete(uri, masked(" ".join(str(error).split())))) from error
+    # Of a folder that is gone MLflow makes an empty one.
+    if not (place / "MLmodel").is_file():
+        raise StoreError(_incomplete(uri, "MLmodel is not among them"))
+    return place
+
+
+def _incomplete(uri: str, reason: str) -> str:
+    return (
+        f"The files of the model {uri} can't be had: {reason.rstrip('.')}. Bring them back to where"
+        " the store keeps its artifacts. If it is the champion, `rollback` and `promote --force`"
+        " put another in its place."
+    )
 
 
 def require(run_id: str) -> None:
@@ -668,8 +736,15 @@ class RunModel:
     """Tags of the run."""
 
 
-def model_of(run_id: str) -> RunModel:
+def model_of(run_id: str, into: Path) -> RunModel:
     """Find and fetch the model of any run, also one that this project did not train.
+
+    Parameters
+    ----------
+    run_id : str
+        The run.
+    into : Path
+        Folder to copy the model's files to.
 
     Raises
     ------
@@ -682,8 +757,7 @@ def model_of(run_id: str) -> RunModel:
     with translated():
         run = client.get_run(run_id)
         model = client.get_logged_model(_model_id(run))
-        folder = Path(mlflow.artifacts.download_artifacts(model.model_uri))
-    return RunModel(model.model_uri, model.name, folder, run.data.tags)
+    return RunModel(model.model_uri, model.name, fetch(model.model_uri, into), run.data.tags)
 
 
 def model_uri_of(run_id: str) -> str:
@@ -971,9 +1045,14 @@ def log_tables(client: mlflow.MlflowClient, run_id: str, tables: Sequence[Datase
     try:
         client.log_inputs(run_id, tables)
     except MlflowException as error:
-        if not re.search("unique|duplicate", str(error), re.IGNORECASE):
+        if not _is_there_already(error):
             raise
         client.log_inputs(run_id, tables)
+
+
+def _is_there_already(error: MlflowException) -> bool:
+    """Tell whether another has written it, or we have by a request whose answer was lost."""
+    return bool(re.search("unique|duplicate", str(error), re.IGNORECASE))
 
 
 def _model_arguments(model: LoggedModel) -> dict[str, Any]:
@@ -1055,7 +1134,7 @@ def _knock(uri: str) -> None:
             "/health",
             "GET",
             timeout=_PATIENCE,
-            max_retries=0,
+            max_retries=1,  # at once
             raise_on_status=False,
         )
     except MlflowException as error:
@@ -1080,9 +1159,11 @@ def _open(uri: str) -> None:
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(uri, connect_args=patience)
+        at_once = _AT_ONCE.set(True)
         try:
             inspect(engine).has_table("experiments")
         finally:
+            _AT_ONCE.reset(at_once)
             engine.dispose()
     except (OSError, ImportError, ValueError, SQLAlchemyError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".?")
@@ -1090,6 +1171,40 @@ def _open(uri: str) -> None:
             f"The database {masked(uri)} can't be opened: {masked(reason)}."
             " Set MLFLOW_TRACKING_URI or tracking.uri to one that can."
         ) from error
+
+
+def _connected(
+    dialect: Any, _: Any, arguments: Sequence[Any], options: Mapping[str, Any]
+) -> Any | None:
+    """Connect to a database server, and wait for one that is being restarted.
+
+    MLflow sees before each use whether a connection is still alive, and makes a new one
+    if it isn't. None leaves it to SQLAlchemy.
+    """
+    if dialect.name == "sqlite" or _AT_ONCE.get():
+        return None
+    until = time.monotonic() + _RESTART
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.5)
+
+
+@contextmanager
+def _after_an_error() -> Iterator[None]:
+    """Ask a store that may be what has failed once more, and tell the first error, not another."""
+    before = os.environ.get(_RETRIES)
+    os.environ[_RETRIES] = "0"
+    try:
+        with suppress(MlflowException):
+            yield
+    finally:
+        os.environ.pop(_RETRIES)
+        if before is not None:
+            os.environ[_RETRIES] = before
 
 
 def _first(error: BaseException) -> BaseException:
@@ -1105,13 +1220,42 @@ def translated() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        reason = masked(" ".join(str(error).split()))[:500]
+        raise StoreError(_told(error)) from error
+    except _of_artifact_stores() as error:
+        reason = masked(" ".join(str(error).split())).rstrip(".")[:500]
         uri = masked(mlflow.get_tracking_uri())
-        if error.get_http_status_code() == UNKNOWN_USER:
-            raise StoreError(
-                f"The tracking server at {uri} doesn't know who asks (HTTP 401). {LOG_IN}"
-            ) from error
-        raise StoreError(f"MLflow's store {uri} failed: {reason}") from error
+        raise StoreError(
+            f"Where the store {uri} keeps its artifacts, something failed: {reason}. Run the same"
+            " command again when it is mended."
+        ) from error
+
+
+def _told(error: MlflowException) -> str:
+    """Say what is wrong with the store, and what to do."""
+    uri = masked(mlflow.get_tracking_uri())
+    if error.get_http_status_code() == UNKNOWN_USER:
+        return f"The tracking server at {uri} doesn't know who asks (HTTP 401). {LOG_IN}"
+    first = masked(" ".join(str(_first(error)).split())).rstrip(".")
+    again = "Run the same command again when it does."
+    if isinstance(error.__context__, requests.RequestException):
+        return f"The tracking server at {uri} doesn't answer any more: {first}. {again}"
+    if isinstance(error.__cause__, OperationalError):
+        if "database is locked" in first:
+            return (
+                f"The database {uri} is locked by other programs, for longer than MLflow waits. Run"
+                " the same command again; where many write at once, start an MLflow server on"
+                " PostgreSQL."
+            )
+        return f"The database {uri} doesn't answer any more: {first}. {again}"
+    return f"MLflow's store {uri} failed: {masked(' '.join(str(error).split()))[:500]}"
+
+
+def _of_artifact_stores() -> tuple[type[Exception], ...]:
+    """Name what clients of artifact stores raise, as far as they are loaded."""
+    boto = sys.modules.get("botocore.exceptions"), sys.modules.get("boto3.exceptions")
+    named = ("BotoCoreError", "ClientError", "Boto3Error")
+    found = (getattr(module, name, None) for module in boto for name in named)
+    return (requests.RequestException, *(each for each in found if each is not None))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Turn:
 
 
 @contextmanager
-def taken(path: Path, what: str) -> Iterator[Turn]:
+def taken(path: Path, what: str, *, shared: bool = False) -> Iterator[Turn]:
     """Hold a turn for the length of the block.
 
     The operating system gives it back when the process ends, however it ends,
@@ -39,6 +39,8 @@ def taken(path: Path, what: str) -> Iterator[Turn]:
         The file; made if it isn't there.
     what : str
         What is being done, for whoever comes second.
+    shared : bool
+        Hold it together with others who share it, and with nobody else.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def taken(path: Path, what: str) -> Iterator[Turn]:
         raise RatchetError(f"Can't write {path}: {error.strerror}.") from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(f"another {what} is under way ({_holder(path)})") from None
         holder = {

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 from ratchet import metrics, tracking
-from ratchet.project import Project
+from ratchet.project import Project, alone
 from ratchet.search import Candidate, TrialResult
 from ratchet.steps import evaluate, notes, origin, prepare, promote, train
 from ratchet.steps.promote import Decision
 from ratchet.tracking import Score, Tag
 
 
+@alone
 def run(
     project: Project,
     on_trial: Callable[[TrialResult], None] = lambda _: None,

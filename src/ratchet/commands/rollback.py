@@ -69,7 +69,7 @@ def run(project: Project, *, reason: str, to: int | None = None) -> Version:
         )
         if line is not None:
             break
-    champion.settle(settings, tracking.experiment(project))
+    champion.carry_out(settings, standing.ledger, line)
     logger.info(
         "rollback: version %d of %s is the champion again, %d was: %s",
         target.number,

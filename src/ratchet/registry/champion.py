@@ -8,6 +8,7 @@ interrupted, the next command finishes.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ratchet.registry import versions
@@ -19,6 +20,10 @@ from ratchet.settings import Settings
 # looks, with a pause in seconds between two, was done by other means.
 _LOOKS = 8
 _PAUSE = 0.5
+# Seconds for which whoever has made a line is left to carry it out alone: of two that do so at once
+# one may be late, and undo for a moment what a third has decided since. Between two looks, a pause.
+_GRACE = 5.0
+_MOMENT = 0.1
 
 # A registered model's page has a line for each tag of each version. What the gates said is on the
 # decision's run, the model is the page's own, and the leader's run is the version's.
@@ -47,7 +52,8 @@ def settle(settings: Settings, experiment_id: str) -> Standing:
 
     An alias that somebody moved by hand is taken as it is, and a line of the
     ledger says so: what serves is the truth, and the ledger tells it. One that
-    somebody removed is set again while its version is there.
+    somebody removed is set again while its version is there. A stage that is
+    not the champion's alone follows the alias.
 
     Parameters
     ----------
@@ -67,16 +73,21 @@ def settle(settings: Settings, experiment_id: str) -> Standing:
         lines = ledger.lines()
         moved = last_move(lines)
         if moved is not None and not ledger.is_done(moved):
-            carry_out(settings, ledger, moved)
+            if _is_young(moved):
+                time.sleep(_MOMENT)
+            else:
+                carry_out(settings, ledger, moved)
             continue
         holder = current(settings)
         told = moved.champion if moved else None
         if holder is None and moved is not None and _still_there(settings, moved):
             carry_out(settings, ledger, moved)
-        elif holder is None or holder.number == told:
+        elif holder is None or (holder.number == told and versions.alone_in_stage(settings, told)):
             return Standing(ledger, lines, holder)
         elif (looks := looks + 1) < _LOOKS:
             time.sleep(_PAUSE)
+        elif moved is not None and holder.number == told:
+            carry_out(settings, ledger, moved)
         else:
             _observe(settings, ledger, lines, holder)
 
@@ -89,8 +100,9 @@ def last_move(lines: Sequence[Line]) -> Line | None:
 def carry_out(settings: Settings, ledger: Ledger, line: Line) -> Line:
     """Make the registry show what a line says; repeating it changes nothing.
 
-    The stage moves before the alias, and the alias in one write: it always
-    points at a champion, the old one or the new.
+    The alias moves in one write: it always points at a champion, the old one
+    or the new. The stage moves right before it, also in one; MLflow can't do
+    both at once, so that for as long as a write takes they differ.
 
     Returns
     -------
@@ -125,13 +137,19 @@ def _writes(
     told = _description(line, evidence) if "name" in evidence else None
     yield lambda: versions.describe(version, tags, told)
     if line.kind is Kind.OBSERVE:
+        yield lambda: versions.hold_stage(settings, version)
         return
     before = line.before
     if before is not None and before != version.number and versions.exists(settings, before):
         replaced = versions.get(settings, before)
         yield lambda: versions.hold_alias(replaced, PREVIOUS_ALIAS)
-    yield lambda: versions.hold_stage(settings, version)
-    yield lambda: versions.hold_alias(version, settings.registry.alias)
+
+    def move() -> None:
+        # No look at the ledger in between: the two are to differ as briefly as they can.
+        versions.hold_stage(settings, version)
+        versions.hold_alias(version, settings.registry.alias)
+
+    yield move
 
 
 def _description(line: Line, evidence: Mapping[str, Any]) -> str:
@@ -155,6 +173,15 @@ def _tags(evidence: Mapping[str, Any], line: Line) -> dict[str, str]:
 def _is_last(ledger: Ledger, line: Line) -> bool:
     latest = last_move(ledger.lines())
     return latest is None or latest.number <= line.number
+
+
+def _is_young(line: Line) -> bool:
+    """Tell whether whoever has made a line may be carrying it out.
+
+    It was made by the clock of another machine: one that goes wrong costs the grace, no more.
+    """
+    age = (datetime.now(UTC) - datetime.fromisoformat(line.at)).total_seconds()
+    return 0 <= age < _GRACE
 
 
 def _version(settings: Settings, ledger: Ledger, line: Line) -> Version:
@@ -185,7 +212,7 @@ def _observe(settings: Settings, ledger: Ledger, lines: tuple[Line, ...], holder
     moved = last_move(lines)
     before = moved.champion if moved else None
     alias = settings.registry.alias
-    ledger.begin(
+    line = ledger.begin(
         kind=Kind.OBSERVE,
         after=lines,
         run_id=holder.run_id,
@@ -200,6 +227,8 @@ def _observe(settings: Settings, ledger: Ledger, lines: tuple[Line, ...], holder
         evidence={"alias": alias, "found": holder.number, "expected": before},
         tags={},
     )
+    if line is not None:
+        carry_out(settings, ledger, line)
 
 
 def _still_there(settings: Settings, line: Line) -> bool:

@@ -27,6 +27,7 @@ from mlflow.exceptions import MlflowException
 
 from ratchet import tracking
 from ratchet.errors import StoreError
+from ratchet.project import masked
 from ratchet.settings import Settings
 
 EVIDENCE = "decision.json"
@@ -177,10 +178,14 @@ class Ledger:
                     },
                 )
             except MlflowException as error:
-                with tracking.may_stay():
-                    client.delete_run(index)
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
+                # It may be there all the same: another's, or our own whose answer was lost.
+                begun = cls.find(settings)
+                if begun is None or begun.index != index:
+                    with tracking.may_stay():
+                        client.delete_run(index)
+                if begun is None:
+                    raise error
+                return begun
         begun = cls.find(settings)
         if begun is None:
             raise StoreError(f"The experiment {name!r} can't be read back from MLflow's store.")
@@ -356,9 +361,8 @@ class Ledger:
         yield from self._unlisted({params[_key(n)] for n in numbers if _key(n) in params})
 
     def _faults_of_evidence(self, line: Line) -> Iterator[str]:
-        try:
-            run = mlflow.MlflowClient().get_run(line.decision_run)
-        except MlflowException:
+        run = tracking.read(line.decision_run)
+        if run is None:
             yield f"line {line.number}: its decision run {line.decision_run} was removed"
             return
         if run.info.lifecycle_stage == "deleted":
@@ -421,7 +425,8 @@ class Ledger:
     def _decisions(self) -> Iterator[Run]:
         client, token = mlflow.MlflowClient(), None
         while True:
-            page = client.search_runs([self.experiment_id], max_results=1000, page_token=token)
+            with tracking.translated():
+                page = client.search_runs([self.experiment_id], max_results=1000, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -489,12 +494,27 @@ def _now(last: Line | None) -> str:
 
 
 def _evidence(run: Run) -> bytes | None:
-    with TemporaryDirectory() as folder:
-        try:
-            path = mlflow.MlflowClient().download_artifacts(run.info.run_id, EVIDENCE, folder)
-        except (MlflowException, OSError):
-            return None
-        return Path(path).read_bytes()
+    """Read the evidence of a decision; None where it is gone, which a store that fails can't say.
+
+    Raises
+    ------
+    StoreError
+        If the store, or the place of its artifacts, fails.
+    """
+    client, run_id = mlflow.MlflowClient(), run.info.run_id
+    try:
+        with TemporaryDirectory() as folder, tracking.translated():
+            try:
+                path = client.download_artifacts(run_id, EVIDENCE, folder)
+            except (MlflowException, OSError):
+                # No code says why it can't be had; whether it is there can be asked.
+                if EVIDENCE not in [each.path for each in client.list_artifacts(run_id)]:
+                    return None
+                raise
+            return Path(path).read_bytes()
+    except OSError as error:
+        reason = masked(error.strerror or str(error))
+        raise StoreError(f"{EVIDENCE} of run {run_id} can't be read: {reason}.") from error
 
 
 def _canonical(value: Mapping[str, Any]) -> bytes:

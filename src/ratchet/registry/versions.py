@@ -211,6 +211,22 @@ def hold_stage(settings: Settings, version: Version) -> None:
         )
 
 
+def alone_in_stage(settings: Settings, number: int) -> bool:
+    """Tell whether a version, and no other, is in the stage of params.yaml; yes where it has none.
+
+    Raises
+    ------
+    StoreError
+        If the registry fails.
+    """
+    stage = settings.registry.stage
+    if stage is None:
+        return True
+    with tracking.translated():
+        found = mlflow.MlflowClient().search_model_versions(f"name = '{settings.model_name}'")
+    return [int(each.version) for each in found if each.current_stage == stage] == [number]
+
+
 def hold_alias(version: Version, alias: str) -> None:
     """Point an alias at a version, in one write."""
     client, number = mlflow.MlflowClient(), str(version.number)

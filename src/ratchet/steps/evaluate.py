@@ -14,7 +14,7 @@ from ratchet.conformal import Conformal, Coverage
 from ratchet.drift import Expected
 from ratchet.evaluation import Evaluation
 from ratchet.metrics import Predictions
-from ratchet.project import Project
+from ratchet.project import Project, alone
 from ratchet.report import plots
 from ratchet.schema import Schema
 from ratchet.serving import models
@@ -33,6 +33,7 @@ MIN_UNSEEN = 20
 PLOT_ROWS = 1000
 
 
+@alone
 def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> Evaluation:
     """Score the leader and the baseline on the test rows, with intervals.
 

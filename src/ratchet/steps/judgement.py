@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 import pandas as pd
@@ -131,8 +133,9 @@ def challenger_of(project: Project, run_id: str | None, *, dry_run: bool = False
             code=leader.code,
             rows=project.trained / ROWS_FILE,
         )
-    given = tracking.model_of(run_id)
-    return Challenger(
+    scratch = TemporaryDirectory(prefix="ratchet-")
+    given = tracking.model_of(run_id, Path(scratch.name))
+    challenger = Challenger(
         run_id=run_id,
         model_uri=given.uri,
         name=given.name,
@@ -145,6 +148,8 @@ def challenger_of(project: Project, run_id: str | None, *, dry_run: bool = False
         baseline_score=None,
         code=Code.of_tags(given.tags),
     )
+    finalize(challenger, scratch.cleanup)  # its files are there for as long as it is
+    return challenger
 
 
 def judge(
@@ -153,6 +158,8 @@ def judge(
     reigning: Version | None,
     source: Lineage,
     on_phase: Callable[[str], None] = lambda _: None,
+    *,
+    forced: bool = False,
 ) -> Judgement:
     """Ask every gate.
 
@@ -168,13 +175,15 @@ def judge(
         Code and data that the challenger comes from.
     on_phase : callable
         Is told what begins: ``"compare"``, ``"slices"``, ``"latency"``, ``"checks"``.
+    forced : bool
+        Go on where the champion can't be loaded, which fails a gate; else it ends the judgement.
 
     Raises
     ------
     RatchetError
         If a step has not run.
     StoreError
-        If MLflow's store fails.
+        If MLflow's store fails, or hasn't got the champion's files.
     """
     on_phase("compare")
     bench = _Bench.of(project, challenger.metric_reference)
@@ -185,7 +194,7 @@ def judge(
     )
     score = metrics.score(bench.metric, bench.y, predicted)
     baseline = bench.compare(predicted, trivial)
-    duel = _Duel.of(bench, challenger, reigning, predicted, score)
+    duel = _Duel.of(bench, challenger, reigning, predicted, score, forced=forced)
     rules = project.settings.promote
     rival = "baseline" if duel.theirs is None else "champion"
     on_phase("slices")
@@ -344,6 +353,8 @@ class _Duel:
         reigning: Version | None,
         predicted: Predictions,
         score: float,
+        *,
+        forced: bool,
     ) -> "_Duel":
         rules = bench.project.settings.promote
         everything = np.ones(len(bench.y), dtype=bool)
@@ -356,8 +367,11 @@ class _Duel:
             theirs = model.predict(
                 models.load(bench.project, reigning.uri), bench.rows, bench.schema
             )
-        except StoreError:  # the store's fault says nothing about the champion
-            raise
+        except StoreError as error:  # the store's fault says nothing about the champion
+            if not forced:
+                raise
+            told = f"version {reigning.number}, the champion, can't be compared: {error}"
+            return cls((GateResult("better_than_champion", False, told),), everything)
         except (RatchetError, KeyError, ValueError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             verdict = gates.champion_cannot_score(

@@ -26,7 +26,7 @@ from ratchet.drift import Reference
 from ratchet.errors import DataError
 from ratchet.evaluation import time_blocks
 from ratchet.lineage import DataState
-from ratchet.project import Project
+from ratchet.project import Project, alone
 from ratchet.runfile import RunFile
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
@@ -63,6 +63,7 @@ class Outcome:
     """What a reader of the table ought to know."""
 
 
+@alone
 def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> Outcome:
     """Read, check, filter and split the table; write the parts to ``build/prepared``.
 

@@ -12,7 +12,7 @@ from ratchet import files, hooks, lineage, settings, tracking
 from ratchet.errors import RatchetError
 from ratchet.gates import GateResult
 from ratchet.lineage import Lineage
-from ratchet.project import Project
+from ratchet.project import Project, undisturbed
 from ratchet.registry import champion
 from ratchet.registry.champion import Standing
 from ratchet.registry.ledger import Kind, Line
@@ -111,6 +111,7 @@ class Decision:
         files.write_json(project.promoted / "decision.json", self.plain())
 
 
+@undisturbed
 def run(
     project: Project,
     *,
@@ -162,7 +163,7 @@ def run(
         decision = _told(
             project,
             challenger,
-            judge(project, challenger, reigning, source, on_phase),
+            judge(project, challenger, reigning, source, on_phase, forced=force),
             force,
             reason,
         )
@@ -210,7 +211,7 @@ def _decide(
     champion that it made.
     """
     while True:
-        judgement = judge(project, challenger, standing.champion, source, on_phase)
+        judgement = judge(project, challenger, standing.champion, source, on_phase, forced=force)
         on_phase("registry")
         decision = _told(project, challenger, judgement, force, reason)
         line = standing.ledger.begin(

@@ -33,7 +33,7 @@ from ratchet.features import as_features
 from ratchet.journal import Journal
 from ratchet.lineage import Lineage
 from ratchet.metrics import Metric
-from ratchet.project import Project
+from ratchet.project import Project, alone
 from ratchet.schema import Schema
 from ratchet.search import Candidate, TrialResult
 from ratchet.settings import flat
@@ -161,6 +161,7 @@ class Leader:
         )
 
 
+@alone
 def run(
     project: Project,
     on_trial: Callable[[TrialResult], None] = lambda _: None,
