@@ -1,0 +1,151 @@
+"""Processes that end at their n-th write, as `kill -9` and a power failure end them.
+
+What a step leaves behind are files and rows of a database, and both change at few
+moments: when a file is opened to be written, renamed or removed, and when a
+transaction is committed. A ``Killer`` counts these in its process, and ends it just
+before the n-th, which is just after the one before.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.queues import Queue
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, hurry
+
+# A fork of this very process would inherit OpenMP's threads without their lives.
+processes = multiprocessing.get_context("forkserver")
+
+FILES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
+
+
+@cache
+def warm() -> None:
+    """Start the process that the others are forks of, with all that they would have to import."""
+    processes.set_forkserver_preload(["warmed"])
+    with pytest.MonkeyPatch.context() as patch:
+        # It is not given this one's sys.path, and leaves out what it can't find without a word.
+        patch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests"))))
+        forkserver.ensure_running()
+
+
+class Killer:
+    """Counts the writes of this process under a folder and to databases, and ends it at one."""
+
+    def __init__(self, folder: Path, at: int | None = None) -> None:
+        self.folder, self.at = str(folder), at
+        self.writes: list[str] = []
+
+    def arm(self) -> None:
+        """Count from now on, until the process ends."""
+        from sqlalchemy import event
+        from sqlalchemy.engine import Engine
+
+        from ratchet import files
+
+        changed: set[int] = set()
+
+        def executed(connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.lstrip().upper().startswith(CHANGES):
+                changed.add(id(connection))
+
+        def committed(connection: object) -> None:
+            if id(connection) in changed:
+                changed.discard(id(connection))
+                self.count("commit")
+
+        event.listen(Engine, "before_cursor_execute", executed)
+        event.listen(Engine, "commit", committed)
+        sys.addaudithook(self.heard)
+        exchange = files._exchange
+
+        def exchanged(one: Path, other: Path) -> bool:
+            self.count(f"exchange {other}")
+            return exchange(one, other)
+
+        files._exchange = exchanged
+
+    def heard(self, what: str, arguments: Sequence[object]) -> None:
+        """Count what the interpreter says that it does with a file."""
+        if what == "open":
+            path, _, flags = arguments
+            if not isinstance(flags, int) or not flags & WRITING:
+                return
+        elif what not in FILES:
+            return
+        path = str(arguments[1] if what == "os.rename" else arguments[0])
+        if self.folder in path and "__pycache__" not in path:
+            self.count(f"{what} {path}")
+
+    def count(self, what: str) -> None:
+        """End the process if this is the one."""
+        self.writes.append(what)
+        if len(self.writes) == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def act(
+    do: Callable[..., object],
+    arguments: Sequence[object],
+    uri: str,
+    folder: Path,
+    at: int | None,
+    told: "Queue[list[str]]",
+) -> None:
+    """Do something in this process, and say what it wrote if it comes to its end."""
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    hurry()
+    killer = Killer(folder, at)
+    killer.arm()
+    do(*arguments)
+    told.put(killer.writes)
+
+
+def killed_at(
+    at: int | None, do: Callable[..., object], *arguments: object, uri: str, folder: Path
+) -> list[str] | None:
+    """Do something in a process that ends before its n-th write; None where it was ended.
+
+    Parameters
+    ----------
+    at : int or None
+        Which write, from 1; None lets the process come to its end.
+    do : callable
+        A function of a module, as it has to travel.
+    *arguments
+        What it takes.
+    uri : str
+        MLflow's store.
+    folder : Path
+        Only files under it count.
+    """
+    warm()
+    told: Queue[list[str]] = processes.Queue()
+    child = processes.Process(target=act, args=(do, arguments, uri, folder, at, told))
+    child.start()
+    child.join(120)
+    assert child.exitcode in (0, -signal.SIGKILL), (at, child.exitcode)
+    return told.get(timeout=10) if child.exitcode == 0 else None
+
+
+def work_for_ever(params: Path, uri: str, told: "Queue[list[str]]") -> None:
+    """Open a run and one inside of it, say their ids, and go on until somebody ends it."""
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    hurry()
+    from ratchet import tracking
+    from ratchet.project import Project
+
+    project = Project.open(params)
+    tracking.connect(project)
+    with tracking.run(project, "main") as main, tracking.run(project, "train") as train:
+        told.put([main, train])
+        threading.Event().wait()
