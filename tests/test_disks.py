@@ -1,6 +1,8 @@
 """A disk that is full, or that nobody may write to, is told; later the same command ends well."""
 
+import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -8,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import Clone
+from conftest import Clone, tiny_table
 
 from ratchet import lineage
 from ratchet.project import Project
@@ -161,6 +164,46 @@ def test_a_promotion_whose_decision_does_not_fit_stands_and_is_written_down_late
     decision = Decision.load(project)
     assert (decision.promoted, decision.version, decision.line) == (True, 1, 1)
     assert len(Ledger.find(project.settings).lines()) == 1
+
+
+def test_answers_that_do_not_fit_are_gone_on_with_later(evaluated, call, running, small, tmp_path):
+    assert call("promote", "--params", evaluated)[0] == 0
+    rows = tmp_path / "in.parquet"
+    tiny_table(40_000).to_parquet(rows)
+    disk = small(tmp_path / "out")
+    disk.fill(512)
+    command = ("predict", "--params", evaluated, "--data", rows, "--rows-at-once", "4000")
+    command += ("--out", disk.folder / "out.parquet", "--no-record")
+    code, _, err = call(*command)
+    assert (code, "Traceback" in err) == (2, False)
+    assert err.splitlines()[-1].startswith("RatchetError: Can't write ")
+    assert FULL in err.splitlines()[-1]
+    assert not (disk.folder / "out.parquet").exists()
+    disk.empty()
+    code, out, _ = call(*command, "--json")
+    told = json.loads(out)
+    assert (code, told["rows"]) == (0, 40_000)
+    assert told["resumed"] > 0
+    assert pq.read_metadata(disk.folder / "out.parquet").num_rows == 40_000
+
+
+def test_a_database_that_does_not_fit_is_told_and_the_old_folder_stays(
+    evaluated, call, small, tmp_path, monkeypatch
+):
+    project = Project.open(evaluated)
+    before = content(project.prepared)
+    disk = small(tmp_path / "stored")
+    shutil.copy(tmp_path / "mlflow.db", disk.folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{disk.folder / 'mlflow.db'}")
+    disk.fill()
+    code, _, err = call("prepare", "--params", evaluated)
+    assert (code, "Traceback" in err) == (2, False)
+    assert err.splitlines()[-1].startswith("StoreError: MLflow's store sqlite:///")
+    assert "database or disk is full" in err
+    assert content(project.prepared) == before
+    disk.empty()
+    assert call("prepare", "--params", evaluated)[0] == 0
+    assert content(project.prepared) != before
 
 
 @pytest.mark.parametrize("step", [*STEPS, "promote"])

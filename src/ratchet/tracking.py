@@ -1073,7 +1073,13 @@ def _close_abandoned(project: Project) -> None:
     places = {_DEFAULT, os.environ.get("MLFLOW_EXPERIMENT_ID") or _DEFAULT}
     places |= {each.experiment_id for each in map(client.get_experiment_by_name, named) if each}
     condition = f"attributes.status = 'RUNNING' and tags.`{processes.TAG}` LIKE '% on %'"
-    for left in client.search_runs(sorted(places), condition, max_results=_MOST_LEFT):
+    try:
+        found = client.search_runs(sorted(places), condition, max_results=_MOST_LEFT)
+    except MlflowException as error:
+        if error.error_code not in UNSEEN:
+            raise
+        return
+    for left in found:
         process = Process.parse(left.data.tags.get(processes.TAG, ""))
         if process is None or process.life is not Life.GONE:
             continue
