@@ -217,9 +217,11 @@ def test_the_third_ctrl_c_is_heard_where_the_store_does_not_answer(project, monk
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
 
-    with pytest.raises(KeyboardInterrupt), tracking.run(project, "train"):
-        monkeypatch.setattr(mlflow, "end_run", hangs)
-        raise KeyboardInterrupt
+    with monkeypatch.context() as patch:  # noqa: SIM117
+        with pytest.raises(KeyboardInterrupt), tracking.run(project, "train"):
+            patch.setattr(mlflow, "end_run", hangs)
+            raise KeyboardInterrupt
+    mlflow.end_run()
 
 
 def test_runs_of_a_process_that_is_gone_are_killed_by_the_next_command(

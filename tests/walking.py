@@ -1,9 +1,10 @@
-"""Processes that end at their n-th write, as `kill -9` and a power failure end them.
+"""Processes that end, or stop, at any of their writes.
 
 What a step leaves behind are files and rows of a database, and both change at few
 moments: when a file is opened to be written, renamed or removed, and when a
-transaction is committed. A ``Killer`` counts these in its process, and ends it just
-before the n-th, which is just after the one before.
+transaction is committed. A ``Killer`` counts these in its process. It ends it just before
+the n-th, which is just after the one before; or it stops it there, for a look at what a kill
+at that moment would leave.
 """
 
 import multiprocessing
@@ -11,9 +12,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from pathlib import Path
 
@@ -39,11 +41,15 @@ def warm() -> None:
 
 
 class Killer:
-    """Counts the writes of this process under a folder and to databases, and ends it at one."""
+    """Counts the writes of this process under a folder and to databases.
 
-    def __init__(self, folder: Path, at: int | None = None) -> None:
+    It ends the process at the n-th, or lets another look at each first.
+    """
+
+    def __init__(self, folder: Path, at: int | None = None, look: Connection | None = None) -> None:
         self.folder, self.at = str(folder), at
-        self.writes: list[str] = []
+        self.n_writes, self.look = 0, look
+        self._one = threading.RLock()
 
     def arm(self) -> None:
         """Count from now on, until the process ends."""
@@ -87,10 +93,14 @@ class Killer:
             self.count(f"{what} {path}")
 
     def count(self, what: str) -> None:
-        """End the process if this is the one."""
-        self.writes.append(what)
-        if len(self.writes) == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        """End the process if this is the one; wait for whoever looks."""
+        with self._one:
+            self.n_writes += 1
+            if self.n_writes == self.at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.look is not None:
+                self.look.send(what)
+                self.look.recv()
 
 
 def act(
@@ -98,27 +108,25 @@ def act(
     arguments: Sequence[object],
     uri: str,
     folder: Path,
-    at: int | None,
-    told: "Queue[list[str]]",
+    at: int | None = None,
+    look: Connection | None = None,
 ) -> None:
-    """Do something in this process, and say what it wrote if it comes to its end."""
+    """Do something in this process, which ends or stops at its writes."""
     os.environ["MLFLOW_TRACKING_URI"] = uri
     hurry()
-    killer = Killer(folder, at)
-    killer.arm()
+    Killer(folder, at, look).arm()
     do(*arguments)
-    told.put(killer.writes)
 
 
 def killed_at(
-    at: int | None, do: Callable[..., object], *arguments: object, uri: str, folder: Path
-) -> list[str] | None:
-    """Do something in a process that ends before its n-th write; None where it was ended.
+    at: int, do: Callable[..., object], *arguments: object, uri: str, folder: Path
+) -> bool:
+    """Do something in a process that ends before its n-th write; tell whether there was one.
 
     Parameters
     ----------
-    at : int or None
-        Which write, from 1; None lets the process come to its end.
+    at : int
+        Which write, from 1.
     do : callable
         A function of a module, as it has to travel.
     *arguments
@@ -129,12 +137,41 @@ def killed_at(
         Only files under it count.
     """
     warm()
-    told: Queue[list[str]] = processes.Queue()
-    child = processes.Process(target=act, args=(do, arguments, uri, folder, at, told))
+    child = processes.Process(target=act, args=(do, arguments, uri, folder, at))
     child.start()
     child.join(120)
     assert child.exitcode in (0, -signal.SIGKILL), (at, child.exitcode)
-    return told.get(timeout=10) if child.exitcode == 0 else None
+    return child.exitcode != 0
+
+
+def stopped_at_each(
+    do: Callable[..., object], *arguments: object, uri: str, folder: Path
+) -> Iterator[str]:
+    """Do something in a process that stops before each write, until the next is asked for.
+
+    What is on the disk then is what a kill at that moment would leave.
+
+    Yields
+    ------
+    str
+        What it is about to do.
+    """
+    warm()
+    ours, its = processes.Pipe()
+    child = processes.Process(target=act, args=(do, arguments, uri, folder, None, its))
+    child.start()
+    its.close()
+    try:
+        while True:
+            yield ours.recv()
+            ours.send(None)
+    except EOFError:
+        child.join(120)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
 
 
 def work_for_ever(params: Path, uri: str, told: "Queue[list[str]]") -> None:

@@ -102,7 +102,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             raise
         _flush(path.parent)
     except OSError as error:
-        raise RatchetError(f"Can't write {path}: {error.strerror}.") from error
+        raise RatchetError(f"Can't write {path}: {reason(error)}.") from error
 
 
 def is_full(error: OSError) -> bool:
@@ -122,8 +122,20 @@ def no_room(error: OSError, *places: Path) -> str:
     """
     where = [error.filename] if error.filename else [*places, "the folder of temporary files"]
     told = " or to ".join(str(place) for place in where)
-    reason = (error.strerror or str(error)).rstrip(".")
-    return f"Can't write to {told}: {reason}. Make room there, and give the command again."
+    return f"Can't write to {told}: {reason(error)}. Make room there, and give the command again."
+
+
+def reason(error: OSError) -> str:
+    """Give the system's own words, without those that a library has put around them.
+
+    Examples
+    --------
+    >>> reason(OSError(28, "Error writing bytes. Detail: [errno 28] No space left on device"))
+    'No space left on device'
+    """
+    if error.errno in _FULL:
+        return os.strerror(error.errno)
+    return (error.strerror or str(error)).rstrip(".")
 
 
 def as_npy(array: "np.ndarray") -> bytes:

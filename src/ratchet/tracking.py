@@ -1230,8 +1230,7 @@ def unwritable_told() -> Iterator[None]:
         if files.is_full(error):
             way_out = "Make room at the experiment's artifact location, and give the command again."
         raise StoreError(
-            f"The run's files can't be written{where}: {masked(error.strerror or str(error))}."
-            f" {way_out}"
+            f"The run's files can't be written{where}: {masked(files.reason(error))}. {way_out}"
         ) from error
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ratchet import files
 from ratchet.errors import RatchetError
 from ratchet.table.opening import reason
 
@@ -32,7 +33,7 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             fresh.unlink()
-        raise RatchetError(f"Can't write {path}: {error.strerror or error}.") from error
+        raise RatchetError(f"Can't write {path}: {files.reason(error)}.") from error
 
 
 def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
