@@ -213,7 +213,6 @@ def test_a_clock_that_is_set_back_ends_no_search_and_lengthens_none(evaluated, s
     assert leader.n_trials == 3
     assert 0 < leader.seconds <= took
     trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
-    assert trials["elapsed"].is_monotonic_increasing
     assert trials["elapsed"].between(0, took).all()
     assert store.get_run(leader.run_id).info.status == "FINISHED"
 

@@ -206,6 +206,8 @@ def connect(project: Project) -> str:
     uri = tracking_uri(project)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    # A database that fails is told by us; this would print the traceback of what it raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if uri.startswith(("http://", "https://")):
         _knock(uri)
         # A server that dies later is waited for half a minute, not MLflow's ten.
