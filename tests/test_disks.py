@@ -13,12 +13,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import Clone, tiny_table
+from conftest import ROOT, Clone, tiny_table
 
 from ratchet import lineage
 from ratchet.project import Project
 from ratchet.registry.ledger import Ledger
 from ratchet.runfile import RunFile
+from ratchet.steps import prepare
 from ratchet.steps.promote import Decision
 
 FULL = "No space left on device"
@@ -255,18 +256,15 @@ def test_artifacts_that_nobody_may_write_are_told_and_the_old_folder_stays(
     assert content(project.prepared) == before
 
 
-RATCHET = f"{sys.executable} -c 'from ratchet.cli import main; main()'"
-
-
 @pytest.mark.slow
 def test_a_cache_of_dvc_that_is_full_or_holds_altered_bytes_is_noticed(evaluated, small):
-    root = evaluated.parent
+    root, project = evaluated.parent, Project.open(evaluated)
     here = Clone(root)
     here.run("dvc", "init", "--quiet", "--no-scm")
     here.run("dvc", "config", "core.autostage", "false")
     here.run("dvc", "add", "--quiet", "data")
     stage = {
-        "cmd": f"{RATCHET} prepare",
+        "cmd": f"{sys.executable} {ROOT / 'src'} prepare",
         "deps": ["data"],
         "params": ["data"],
         "outs": ["build/prepared"],
@@ -274,13 +272,11 @@ def test_a_cache_of_dvc_that_is_full_or_holds_altered_bytes_is_noticed(evaluated
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stage}}))
     disk = small(root / ".dvc" / "cache")
     disk.fill(64)
-    told = here.run("dvc", "repro", "prepare", fails=True)
-    assert FULL in told
-    lock = root / "dvc.lock"
-    assert not lock.exists() or "prepare" not in lock.read_text()
+    # DVC goes on without an error code: the outputs are there, and it can't bring them back.
+    assert FULL in here.run("dvc", "repro", "prepare")
+    assert prepare.run_of(project) is not None
     disk.empty()
-    here.run("dvc", "repro", "prepare")
-    assert "prepare" in lock.read_text()
+    assert "Running stage 'prepare'" in here.run("dvc", "repro", "prepare")
     assert "up to date" in here.run("dvc", "status")
 
     # A disk has turned a bit, and DVC trusts what it has protected.
