@@ -29,6 +29,8 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -325,6 +327,7 @@ def call(
 # A server also writes on a model which versions it has.
 OF_THE_STORE = (
     "mlflow.modelVersions",
+    "ratchet.process",
     "mlflow.parentRunId",
     "ratchet.prepare_run",
     "ratchet.evaluate_run",
@@ -401,6 +404,29 @@ def running(store: "MlflowClient") -> Callable[[], list[str]]:
         return [run.info.run_name for run in runs]
 
     return names
+
+
+@pytest.fixture
+def at_work() -> Iterator[Callable[["Project"], tuple["BaseProcess", list[str]]]]:
+    """Start a process that has two runs open until it is killed; give it, and their ids."""
+    import mlflow
+    import walking
+
+    started = []
+
+    def start(project: "Project") -> tuple["BaseProcess", list[str]]:
+        walking.warm()
+        told = walking.processes.Queue()
+        arguments = (project.params_file, mlflow.get_tracking_uri(), told)
+        process = walking.processes.Process(target=walking.work_for_ever, args=arguments)
+        process.start()
+        started.append(process)
+        return process, told.get(timeout=PATIENCE)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture

@@ -220,6 +220,68 @@ def test_killed_at_any_write_one_champion_stands_and_the_ledger_tells_the_truth(
         assert list(standing.ledger.faults()) == [], at
 
 
+def begun(project, better):
+    """Claim a line for the better leader, as a promotion that is killed just after it does."""
+    promote.run(project)
+    experiment = tracking.experiment(better)
+    standing = champion.settle(better.settings, experiment)
+    leader = Leader.load(better)
+    line = standing.ledger.begin(
+        kind=Kind.PROMOTE,
+        after=standing.lines,
+        run_id=leader.run_id,
+        before=1,
+        version=None,
+        reason="it is better",
+        basis="rules",
+        evidence={"model_uri": leader.model_uri},
+        tags={},
+    )
+    return standing.ledger, line, leader
+
+
+def test_a_version_that_a_killed_process_registered_beside_the_lines_is_taken_back(
+    project, better, store, settle
+):
+    """Two carry out the same line, and the one that comes second dies before it has deleted its."""
+    _, _, leader = begun(project, better)
+
+    def register():
+        return versions.register(
+            better.settings, run_id=leader.run_id, model_uri=leader.model_uri
+        ).number
+
+    assert (register(), register()) == (2, 3)
+    assert settle().champion.number == 2
+    left = {int(each.version) for each in store.search_model_versions("name = 'tiny'")}
+    assert left == {1, 2}
+    # The same a moment later, when the line is done already.
+    assert register() == 4
+    assert settle().champion.number == 2
+    assert len(store.search_model_versions("name = 'tiny'")) == 2
+    assert list(settle().ledger.faults()) == []
+
+
+def test_versions_that_a_line_may_still_be_bound_to_or_that_somebody_holds_are_left(
+    project, better, store, settle
+):
+    ledger, _, leader = begun(project, better)
+    register = {"run_id": leader.run_id, "model_uri": leader.model_uri}
+    waiting = versions.register(better.settings, **register)
+    # Another process is just between the registration and the line.
+    champion._delete_duplicates(better.settings, ledger.lines())
+    assert versions.exists(better.settings, waiting.number)
+    settle()
+    assert store.get_registered_model("tiny").aliases["champion"] == waiting.number
+    held = versions.register(better.settings, **register)
+    moved_by_hand(store, "shadow", held.number)
+    first = Leader.load(project)
+    foreign = store.create_model_version("tiny", source=first.model_uri, run_id=first.run_id)
+    settle()
+    assert versions.exists(better.settings, held.number), "an alias is somebody's"
+    assert versions.exists(better.settings, int(foreign.version)), "it isn't this project's"
+
+
 # At the same time
 
 

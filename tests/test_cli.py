@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -13,6 +14,7 @@ import sys
 import time
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from conftest import ROOT, tiny_settings, tiny_table
@@ -570,6 +572,56 @@ def test_ctrl_c_outside_of_a_run_is_told_with_130(tiny, call, monkeypatch):
     monkeypatch.setattr("ratchet.tracking.connect", interrupt)
     code, out, err = call("prepare", "--params", tiny())
     assert (code, out, err) == (130, "", "Interrupted.\n")
+
+
+def test_sigterm_outside_of_a_run_is_told_with_130_too(tiny, call, monkeypatch):
+    """While a library is imported, or a table is read."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    monkeypatch.setattr("ratchet.tracking.connect", terminated)
+    code, out, err = call("prepare", "--params", tiny())
+    assert (code, out, err) == (130, "", "Interrupted.\n")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+HOLDS = """
+import os, time
+from ratchet import cli, project
+
+def hold(*_):
+    print(os.getpid(), flush=True)
+    time.sleep(300)
+
+project.Project.open = hold
+cli.main()
+"""
+
+
+def test_the_first_process_of_a_container_is_ended_by_sigterm(tmp_path):
+    """It has number 1 there, and the system lets it ignore what it has no handler for."""
+    inside = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+    if not shutil.which("unshare") or subprocess.run((*inside, "true"), check=False).returncode:
+        pytest.skip("needs the right to make a space of process numbers")
+    with subprocess.Popen(
+        [*inside, sys.executable, "-c", HOLDS, "prepare"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as container:
+        try:
+            assert container.stdout.readline() == "1\n"
+            [first] = psutil.Process(container.pid).children()
+            first.send_signal(signal.SIGTERM)
+            _, err = container.communicate(timeout=60)
+        finally:
+            container.kill()
+    assert (container.returncode, err) == (130, "Interrupted.\n")
 
 
 SLOW = """

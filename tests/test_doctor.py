@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -26,6 +27,8 @@ from ratchet import checks, lineage
 from ratchet.checks import State, code, data, environment, folder, machine, models, store
 from ratchet.checks.base import Check, Finding, Site
 from ratchet.commands import doctor
+from ratchet.processes import Process
+from ratchet.project import Project
 
 FILES = (
     *("params.yaml", "MLproject", "dvc.yaml", "data.dvc", ".dvcignore", ".gitignore"),
@@ -1156,6 +1159,32 @@ def test_a_run_that_was_left_open_is_ended(root, recorded):
     )
     assert mended(root, store.open_runs)
     assert recorded.get_run(run.info.run_id).info.status == "KILLED"
+
+
+def test_runs_that_a_killed_process_has_left_are_listed_until_the_next_command_closes_them(
+    evaluated, at_work
+):
+    from ratchet import tracking
+
+    project, place = Project.open(evaluated), evaluated.parent
+    process, (main, train) = at_work(project)
+    assert [each.told for each in look(place, store.open_runs)] == ["2 runs under way"]
+    process.kill()
+    process.join()
+    told = wrong(place, store.open_runs).told
+    assert told.startswith("2 runs still RUNNING, although no step runs here: ")
+    assert f"train ({train})" in told
+    assert f"main ({main})" in told
+    tracking.connect(project)
+    assert [each.told for each in look(place, store.open_runs)] == ["none"]
+
+
+def test_a_run_of_another_machine_is_under_way_as_far_as_can_be_seen(root, recorded):
+    number = recorded.get_experiment_by_name("green-taxi-duration").experiment_id
+    away = replace(Process.here(), host="elsewhere", boot="another", machine="0f0f")
+    recorded.create_run(number, run_name="train", tags={"ratchet.process": away.text})
+    [found] = look(root, store.open_runs)
+    assert (found.state, found.told) == (State.OK, "1 run under way, 1 of other machines")
 
 
 def test_a_run_of_a_step_that_is_under_way_is_left_alone(root, recorded):

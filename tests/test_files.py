@@ -1,11 +1,20 @@
 """A file or a folder is written whole or not at all."""
 
+import fcntl
 import json
+import os
+import resource
 import stat
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from ratchet import errors, files
+from ratchet import errors, files, table
 from ratchet.errors import RatchetError
 
 
@@ -166,3 +175,206 @@ def test_a_folder_in_the_place_of_a_file_is_told_in_a_sentence(tmp_path):
     with pytest.raises(RatchetError) as error:
         files.read_json(tmp_path, made_by="train")
     assert str(error.value) == f"Can't read {tmp_path}: Is a directory."
+
+
+# Power failures
+
+
+class Disk:
+    """What would be there after a power failure: only what was flushed, under names that were."""
+
+    def __init__(self, monkeypatch):
+        self.flushed, self.moves = {}, []
+        fsync = os.fsync
+
+        def flush(handle):
+            status = os.fstat(handle)
+            self.flushed[status.st_ino] = (status.st_size, status.st_mtime_ns)
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", flush)
+        for module, name in ((os, "replace"), (os, "rename"), (files, "_exchange")):
+            monkeypatch.setattr(module, name, self.watched(getattr(module, name)))
+
+    def watched(self, move):
+        def moved(source, target, *rest, **more):
+            assert self.has(Path(source)), f"{source} gets its name before it is on the disk"
+            self.moves.append(os.fspath(target))
+            return move(source, target, *rest, **more)
+
+        return moved
+
+    def has(self, path):
+        status = path.stat()
+        whole = self.flushed.get(status.st_ino) == (status.st_size, status.st_mtime_ns)
+        return whole and (path.is_file() or all(map(self.has, path.iterdir())))
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+    for text in ("one", "another"):
+        files.write_text(tmp_path / "a.txt", text)
+        assert disk.has(tmp_path / "a.txt")
+        assert disk.has(tmp_path)
+    assert disk.moves == [str(tmp_path / "a.txt")] * 2
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(tmp_path, monkeypatch):
+    disk, path = Disk(monkeypatch), tmp_path / "train"
+    for text in ("one", "another"):
+        with files.whole_folder(path) as folder:
+            (folder / "model").mkdir()
+            (folder / "model" / "weights").write_text(text)
+            pd.DataFrame({"a": [1.0]}).to_parquet(folder / "trials.parquet")
+        assert disk.has(path)
+        assert (path / "model" / "weights").read_text() == text
+    assert disk.moves == [str(path)] * 2
+
+
+def test_a_folder_is_replaced_in_one_step(tmp_path, monkeypatch):
+    """Else a kill between two steps would leave nothing."""
+    path = tmp_path / "train"
+    path.mkdir()
+    (path / "old").touch()
+    seen = []
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, lambda *_, **__: pytest.fail("there is nothing at the name"))
+    with files.whole_folder(path) as folder:
+        (folder / "new").touch()
+        seen += [each.name for each in path.iterdir()]
+    assert (seen, names(tmp_path)) == (["old"], ["new", "train"])
+
+
+def test_where_the_disk_can_not_exchange_names_a_folder_is_replaced_in_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    for name in ("one", "two"):
+        with files.whole_folder(tmp_path / "train") as folder:
+            (folder / name).touch()
+    assert names(tmp_path) == ["train", "two"]
+
+
+# Killed
+
+LEAVES = """
+import os, sys
+from pathlib import Path
+from ratchet import files
+
+with files.whole_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("half")
+    files._claim(Path(sys.argv[1]).with_name("a.txt"), files._new_file)
+    print("there", flush=True)
+    input()
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_process_has_left_is_removed_by_the_next_and_no_other(tmp_path):
+    path, other = tmp_path / "train", tmp_path / ".train-settings"
+    other.touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", LEAVES, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        for _ in range(2):
+            with files.whole_folder(path):
+                pass
+            files.write_text(tmp_path / "a.txt", "a")
+        assert len(list(tmp_path.glob(".*.part"))) == 2, "it is at work"
+        process.communicate("\n")
+    with files.whole_folder(path):
+        pass
+    files.write_text(tmp_path / "a.txt", "a")
+    assert names(tmp_path) == [".train-settings", "a.txt", "train"]
+
+
+def test_where_there_are_no_locks_nothing_is_removed(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(95, "Operation not supported")
+
+    left = tmp_path / ".train-abcdefgh.part"
+    left.mkdir()
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with files.whole_folder(tmp_path / "train") as folder:
+        (folder / "new").touch()
+    assert names(tmp_path) == [".train-abcdefgh.part", "new", "train"]
+
+
+# Full disks
+
+
+@contextmanager
+def no_file_larger(size):
+    """Have the system refuse what goes beyond, as a full disk does; nobody has to be root."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+MANY = pd.DataFrame({"a": np.random.default_rng(0).normal(size=20_000)})
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: files.write_bytes(path, bytes(100_000)),
+        lambda path: files.write_bytes(path, files.as_npy(MANY["a"].to_numpy())),
+        lambda path: files.write_json(path, MANY["a"].tolist()),
+        lambda path: table.write_parquet(MANY, path),
+    ],
+    ids=["bytes", "array", "json", "parquet"],
+)
+def test_a_file_that_does_not_fit_is_told_and_the_old_one_stays(tmp_path, write):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with no_file_larger(50_000), pytest.raises(RatchetError) as raised:
+        write(path)
+    assert str(raised.value) == f"Can't write {path}: File too large."
+    assert (path.read_text(), names(tmp_path)) == ("old", ["a"])
+    write(path)
+    assert path.stat().st_size > 50_000
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: MANY.to_parquet(folder / "a"),
+        lambda folder: MANY.to_csv(folder / "a"),
+        lambda folder: (folder / "a").write_bytes(files.as_npy(MANY["a"].to_numpy())),
+    ],
+    ids=["parquet", "csv", "array"],
+)
+def test_a_library_that_finds_the_disk_full_is_told_in_a_sentence_too(tmp_path, write):
+    path = tmp_path / "train"
+    path.mkdir()
+    (path / "old").touch()
+    with (
+        no_file_larger(50_000),
+        pytest.raises(RatchetError) as raised,
+        files.whole_folder(path) as folder,
+    ):
+        write(folder)
+    assert str(raised.value) == (
+        f"Can't write to {tmp_path} or to the folder of temporary files: File too large."
+        " Make room there, and give the command again."
+    )
+    assert names(tmp_path) == ["old", "train"]
+
+
+def test_a_parquet_file_in_which_the_disk_has_turned_a_bit_is_told(tmp_path):
+    path = tmp_path / "train.parquet"
+    table.write_parquet(MANY, path)
+    turned = bytearray(path.read_bytes())
+    turned[len(turned) // 2] ^= 1
+    path.write_bytes(turned)
+    with pytest.raises(RatchetError) as raised:
+        table.read_parquet(path, made_by="prepare")
+    assert str(raised.value).startswith(f"{path} is not a whole parquet file (")
+    assert str(raised.value).endswith("Run the step prepare again.")

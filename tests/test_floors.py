@@ -20,6 +20,7 @@ FLOORS = (
         "interrupts",
         "packaged",
         "problem",
+        "processes",
         "sources",
         "terminal",
         "turns",

@@ -25,6 +25,7 @@ from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from ratchet import metrics, tracking
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.problem import ProblemType
+from ratchet.processes import Process
 from ratchet.project import Project
 from ratchet.schema import Column, Kind, Schema
 from ratchet.search import Candidate, TrialResult
@@ -187,6 +188,88 @@ def test_sigterm_leaves_the_run_killed_and_the_handler_as_it_was(project, store)
     assert str(raised.value) == "train was interrupted; its run is marked KILLED."
     assert status(store, run_id) == "KILLED"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ctrl_c_twice_leaves_no_run_open_either(project, store, running, monkeypatch):
+    """Whoever is impatient gives it again while the run is being marked."""
+    end, heard = mlflow.end_run, []
+
+    def impatient(status):
+        os.kill(os.getpid(), signal.SIGINT)
+        heard.append(status)
+        end(status)
+
+    monkeypatch.setattr(mlflow, "end_run", impatient)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptionError) as raised, tracking.run(project, "main"):  # noqa: SIM117
+        with tracking.run(project, "train"):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+    assert str(raised.value) == "main was interrupted; its run is marked KILLED."
+    assert heard == ["KILLED", "KILLED"]
+    assert running() == []
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_third_ctrl_c_is_heard_where_the_store_does_not_answer(project, monkeypatch):
+    def hangs(_status):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    with monkeypatch.context() as patch:  # noqa: SIM117
+        with pytest.raises(KeyboardInterrupt), tracking.run(project, "train"):
+            patch.setattr(mlflow, "end_run", hangs)
+            raise KeyboardInterrupt
+    mlflow.end_run()
+
+
+def test_runs_of_a_process_that_is_gone_are_killed_by_the_next_command(
+    project, store, at_work, caplog
+):
+    process, (main, train) = at_work(project)
+    half = store.create_logged_model(store.get_run(train).info.experiment_id, source_run_id=train)
+    tracking.connect(project)
+    assert (status(store, main), status(store, train)) == ("RUNNING", "RUNNING"), "it lives"
+    process.kill()
+    process.join()
+    with caplog.at_level("INFO", "ratchet"):
+        tracking.connect(project)
+    assert (status(store, main), status(store, train)) == ("KILLED", "KILLED")
+    assert store.get_run(main).info.end_time is not None
+    assert store.get_logged_model(half.model_id).status.value == "FAILED"
+    assert sorted(caplog.messages) == [
+        f"run {name} ({run_id[:8]}) was left open by a process that is gone; it is marked KILLED"
+        for name, run_id in (("main", main), ("train", train))
+    ]
+    caplog.clear()
+    tracking.connect(project)
+    assert caplog.messages == []
+
+
+def test_runs_of_others_are_left_alone(project, store, at_work):
+    """Of another machine, whose processes nobody here can see; and where no process is named."""
+    process, (main, train) = at_work(project)
+    process.kill()
+    process.join()
+    told = Process.parse(store.get_run(main).data.tags["ratchet.process"])
+    away = replace(told, host="elsewhere", boot="another", machine="0f0f")
+    store.set_tag(main, "ratchet.process", away.text)
+    store.delete_tag(train, "ratchet.process")
+    tracking.connect(project)
+    assert (status(store, main), status(store, train)) == ("RUNNING", "RUNNING")
+
+
+def test_a_trial_and_a_model_name_no_process_but_their_own(project, store, linear, tmp_path):
+    tracking.save_model(linear, tmp_path / "model")
+    with tracking.run(project, "train") as run_id, TrialWriter(run_id, RMSE) as writer:
+        writer.write([TRIAL])
+        uri = tracking.log_saved_model(run_id, tmp_path / "model")
+    [trial] = trials_of(store, run_id)
+    here = Process.here().text
+    assert trial.data.tags["ratchet.process"] == here
+    assert store.get_run(run_id).data.tags["ratchet.process"] == here
+    assert "ratchet.process" not in store.get_logged_model(uri.removeprefix("models:/")).tags
 
 
 def test_an_interruption_kills_the_parent_too(project, store, running):

@@ -1,6 +1,7 @@
 """train searches, keeps every trial on record, and writes a leader or nothing."""
 
 import json
+import time
 
 import mlflow
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from debug_backend import on_shelf
 
-from ratchet import backends, metrics
+from ratchet import backends, metrics, table
 from ratchet.errors import InterruptionError, RatchetError, SettingsError
 from ratchet.gates import decimals, shown
 from ratchet.problem import ProblemType
@@ -194,6 +195,26 @@ def test_a_search_in_which_all_trials_fail_leaves_the_leader_before(project, sto
     )
     assert content(project.trained) == before
     assert store.search_runs(["1"])[0].info.status == "FAILED"
+
+
+def test_a_clock_that_is_set_back_ends_no_search_and_lengthens_none(evaluated, store, monkeypatch):
+    project = Project.open(evaluated, ["train.search.budget_seconds=600"])
+    now, asked = time.time(), []
+
+    def set_back():
+        asked.append(now - 3600 * len(asked))
+        return asked[-1]
+
+    began = time.monotonic()
+    monkeypatch.setattr(time, "time", set_back)
+    leader = train.run(project)
+    took = time.monotonic() - began
+    assert len(asked) > 10
+    assert leader.n_trials == 3
+    assert 0 < leader.seconds <= took
+    trials = table.read_parquet(project.trained / "trials.parquet", made_by="train")
+    assert trials["elapsed"].between(0, took).all()
+    assert store.get_run(leader.run_id).info.status == "FINISHED"
 
 
 def test_an_interrupted_search_leaves_the_leader_before(project, store, monkeypatch, running):

@@ -871,8 +871,12 @@ def main() -> None:
         # Libraries warn their developers; a user can do nothing about it.
         warnings.simplefilter("ignore")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    from ratchet.interrupts import terminated_as_interrupt
+
     try:
-        app(prog_name="ratchet")
+        # From here on: the first process of a container ignores what it has no handler for.
+        with terminated_as_interrupt():
+            app(prog_name="ratchet")
     except InterruptionError as error:
         _say(str(error))
         raise SystemExit(Exit.INTERRUPTED) from None
@@ -883,6 +887,13 @@ def main() -> None:
         raise
     except RatchetError as error:
         _say(f"{type(error).__name__}: {error}")
+        raise SystemExit(Exit.MISTAKE) from None
+    except OSError as error:
+        from ratchet import files
+
+        if not files.is_full(error):
+            raise
+        _say(f"RatchetError: {files.no_room(error, Path.cwd())}")
         raise SystemExit(Exit.MISTAKE) from None
 
 

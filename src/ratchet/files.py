@@ -1,36 +1,60 @@
 """Write a file or a folder whole or not at all."""
 
+import ctypes
+import errno
+import fcntl
+import io
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ratchet.errors import RatchetError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 T = TypeVar("T")
+
+# What ends the names of files and folders that are not whole yet.
+_ENDING = ".part"
+
+# What the system says of a disk, a quota or a size that is used up, and of a disk that has failed.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+# Python's own words where every folder for temporary files is full.
+_NO_TEMPORARY = "No usable temporary directory"
+
+# What it says of a file or folder that can't be flushed, such as a folder of a network's.
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM)
+
+# The system's numbers for "relative to the current folder" and "let the two change places".
+_HERE, _EXCHANGE = -100, 2
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder that takes ``path``'s place when the block ends well.
 
-    The new folder is made beside ``path`` and renamed, so a reader sees the
-    old content or the new, never a part. When the block raises, ``path`` is
-    left as it was.
+    The new folder is made beside ``path``, flushed to the disk and put there in
+    one step, so a reader sees the old content or the new, never a part, also
+    after a power failure. When the block raises, ``path`` is left as it was.
+    What a killed process has left beside ``path`` is removed.
 
     Raises
     ------
     RatchetError
-        If the folder can't be written.
+        If the folder can't be written, or the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        fresh, lock = _claim(path, _new_folder)
     except OSError as error:
         raise RatchetError(
             f"Can't write to {path.parent}: {error.strerror}. Make the folder writable."
@@ -38,9 +62,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         fresh.chmod(0o755)  # mkdtemp makes it 0o700, which a team's other members can't read
         yield fresh
+        _flush_all(fresh)
         _swap(fresh, path)
+        _flush(path.parent)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise RatchetError(no_room(error, path.parent)) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        _remove(fresh)
+        os.close(lock)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,19 +89,65 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        fresh, handle = _claim(path, _new_file)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+                fresh.chmod(0o644)
+                fresh.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
             raise
+        _flush(path.parent)
     except OSError as error:
-        raise RatchetError(f"Can't write {path}: {error.strerror}.") from error
+        raise RatchetError(f"Can't write {path}: {reason(error)}.") from error
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether it is the disk that can't take any more, which is no bug of a program's."""
+    return error.errno in _FULL or _NO_TEMPORARY in str(error)
+
+
+def no_room(error: OSError, *places: Path) -> str:
+    """Say what a full disk kept from being written, and what to do.
+
+    Parameters
+    ----------
+    error : OSError
+        What the system said.
+    places : Path
+        Where it may have been, where the error doesn't say; temporary files may always be.
+    """
+    where = [error.filename] if error.filename else [*places, "the folder of temporary files"]
+    told = " or to ".join(str(place) for place in where)
+    return f"Can't write to {told}: {reason(error)}. Make room there, and give the command again."
+
+
+def reason(error: OSError) -> str:
+    """Give the system's own words, without those that a library has put around them.
+
+    Examples
+    --------
+    >>> reason(OSError(28, "Error writing bytes. Detail: [errno 28] No space left on device"))
+    'No space left on device'
+    """
+    if error.errno in _FULL:
+        return os.strerror(error.errno)
+    return (error.strerror or str(error)).rstrip(".")
+
+
+def as_npy(array: "np.ndarray") -> bytes:
+    """Give what ``np.load`` reads, of an array that holds no objects.
+
+    NumPy itself says of a full disk how many numbers it took, and not why.
+    """
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -152,17 +229,109 @@ def read_as(path: Path, build: Callable[[Any], T], *, made_by: str) -> T:
         ) from None
 
 
-def _swap(fresh: Path, path: Path) -> None:
-    """Put ``fresh`` where ``path`` was; a folder can't be renamed over a full one."""
-    if not path.exists():
-        fresh.rename(path)
+def _claim(path: Path, make: Callable[[Path], Path]) -> tuple[Path, int]:
+    """Make a temporary file or folder beside ``path``; remove those of processes that are gone.
+
+    It is locked as long as the descriptor that is returned is open, at most
+    until the process ends: what isn't locked is nobody's any more.
+    """
+    for left in _left_over(path):
+        with suppress(OSError):
+            lock = _open(left)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(left)
+            finally:
+                os.close(lock)
+    while True:
+        fresh = make(path)
+        lock = _open(fresh, os.O_RDWR if fresh.is_file() else os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # somebody removes it as left over
+            os.close(lock)
+            continue
+        except OSError:  # a file system without locks, where nobody removes anything
+            return fresh, lock
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), fresh.stat()):
+                return fresh, lock
+        os.close(lock)
+
+
+def _left_over(path: Path) -> list[Path]:
+    pattern = re.compile(rf"\.{re.escape(path.name)}-[a-z0-9_]{{8}}{re.escape(_ENDING)}")
+    with os.scandir(path.parent) as found:
+        return [Path(each.path) for each in found if pattern.fullmatch(each.name)]
+
+
+def _new_folder(path: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=_ENDING, dir=path.parent))
+
+
+def _new_file(path: Path) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_ENDING, dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _open(path: Path, how: int = os.O_RDONLY) -> int:
+    return os.open(path, how | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush_all(folder: Path) -> None:
+    """Have the disk take all of a folder, before a name says that it is there."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _flush(Path(place) / name)
+        _flush(Path(place))
+
+
+def _flush(path: Path) -> None:
+    if path.is_symlink():
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-    path.rename(old / path.name)
+    handle = os.open(path, os.O_RDONLY)
     try:
-        fresh.rename(path)
-    except BaseException:
-        (old / path.name).rename(path)
-        raise
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
     finally:
-        shutil.rmtree(old, ignore_errors=True)
+        os.close(handle)
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    """Put ``fresh`` where ``path`` was; what was there has its name then, if anything was."""
+    if not os.path.lexists(path):
+        fresh.rename(path)
+    elif not _exchange(fresh, path):
+        # Here a kill between two steps would leave nothing at ``path``.
+        old, lock = _claim(path, _new_folder)
+        try:
+            path.rename(old / path.name)
+            try:
+                fresh.rename(path)
+            except BaseException:
+                (old / path.name).rename(path)
+                raise
+        finally:
+            _remove(old)
+            os.close(lock)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; tell whether the system and the disk can."""
+    library = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if hasattr(library, "renameat2"):  # Linux
+        return bool(library.renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0)
+    if hasattr(library, "renamex_np"):  # macOS
+        return bool(library.renamex_np(*names, _EXCHANGE) == 0)
+    return False

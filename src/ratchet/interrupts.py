@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -22,3 +22,27 @@ def terminated_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let what is done at a program's end be done, although Ctrl-C or SIGTERM comes once more.
+
+    The next but one is heard: what is done may wait for a server that is dead.
+    """
+    n_heard = 0
+
+    def hear(_signal: int, _frame: Any) -> None:
+        nonlocal n_heard
+        n_heard += 1
+        if n_heard > 1:
+            raise KeyboardInterrupt
+
+    before = {}
+    with suppress(ValueError):  # not the main thread
+        before = {each: signal.signal(each, hear) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

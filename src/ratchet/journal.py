@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ratchet import exact
+from ratchet import exact, files
 from ratchet.errors import RatchetError
 from ratchet.search import Candidate, TrialResult
 
@@ -53,7 +53,7 @@ class Journal:
         if answer is not None:
             path = self._answer(trial.candidate)
             fresh = path.with_suffix(".part.npy")
-            np.save(fresh, answer, allow_pickle=False)
+            fresh.write_bytes(files.as_npy(answer))
             fresh.replace(path)
         line = json.dumps(_packed(trial), default=repr)
         self._end_last_line()

@@ -22,7 +22,7 @@ import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 
-from ratchet import files, tracking
+from ratchet import files, processes, tracking
 from ratchet.errors import RatchetError
 from ratchet.project import Project
 from ratchet.tracking import (
@@ -203,6 +203,54 @@ def keep(folder: Path, run_id: str, *, about: str | None = None) -> None:
     files.write_json(folder / FILE, kept.plain())
 
 
+@contextmanager
+def recorded(
+    project: Project,
+    step: str,
+    path: Path,
+    *,
+    parent: str | None = None,
+    about: str | None = None,
+) -> Iterator[tuple[Path, str]]:
+    """Hold the run of a step open, and give it a folder that takes ``path``'s place at the end.
+
+    That is the last thing that happens: when the run has ended well and all
+    that it said lies in the folder, too. Whatever ends the step before, the
+    folder of the last time is as it was, and belongs to a whole run.
+
+    Parameters
+    ----------
+    project : Project
+        Whose step it is.
+    step : str
+        Its name.
+    path : Path
+        Folder that it makes.
+    parent : str or None
+        Run to nest its run in.
+    about : str or None
+        For an evaluation, the run id in the ``leader.json`` that it judges.
+
+    Yields
+    ------
+    tuple of Path and str
+        An empty folder, and the id of the run.
+
+    Raises
+    ------
+    StoreError
+        If the store fails.
+    RatchetError
+        If the folder can't be written, or the disk is full.
+    InterruptionError
+        In place of Ctrl-C and SIGTERM.
+    """
+    with files.whole_folder(path) as folder:
+        with tracking.run(project, step, parent=parent) as run_id:
+            yield folder, run_id
+        keep(folder, run_id, about=about)
+
+
 def find(project: Project, run_id: str, client: mlflow.MlflowClient | None = None) -> str | None:
     """Find a run in the connected store: itself, or what was logged again from it.
 
@@ -381,7 +429,8 @@ def _described(run: Run, experiment: str, scores: tuple[Score, ...], **more: Any
         began=run.info.start_time,
         ended=run.info.end_time,
         params=dict(run.data.params),
-        tags=dict(run.data.tags),
+        # A run that is logged again is another process's.
+        tags={name: told for name, told in run.data.tags.items() if name != processes.TAG},
         scores=scores,
         **more,
     )
@@ -411,7 +460,7 @@ def _begin(client: mlflow.MlflowClient, kept: RunFile, place: str, made: list[st
     run = client.create_run(
         place,
         start_time=kept.began,
-        tags={RESTORED_FROM: kept.run_id},
+        tags={**tracking.opened(), RESTORED_FROM: kept.run_id},
         run_name=kept.tags.get("mlflow.runName"),
     )
     run_id = str(run.info.run_id)

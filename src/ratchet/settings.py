@@ -740,6 +740,11 @@ class Settings(Section):
         """Name of the experiment."""
         return self.tracking.experiment or self.name
 
+    @property
+    def ledger_name(self) -> str:
+        """Name of the experiment with the decisions on the registered model."""
+        return f"{self.model_name} decisions"
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
     """Read a parameter file and apply overrides.

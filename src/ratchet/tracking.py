@@ -42,13 +42,14 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
-from ratchet import hooked, packaged, sources, vetting
+from ratchet import files, hooked, packaged, processes, sources, vetting
 from ratchet.dvc_source import DvcDatasetSource, uri_of
 from ratchet.errors import InterruptionError, RatchetError, StoreError
 from ratchet.gates import decimals, shown
-from ratchet.interrupts import terminated_as_interrupt
+from ratchet.interrupts import held_back, terminated_as_interrupt
 from ratchet.lineage import place
 from ratchet.metrics import Metric
+from ratchet.processes import Life, Process
 from ratchet.project import Project, masked, tracking_uri
 from ratchet.schema import Kind, Schema
 from ratchet.search import TrialResult
@@ -91,6 +92,10 @@ _NAMED_MODELS = 3
 
 # MLflow takes at most 100 params, 100 tags and 1,000 metrics at once.
 _BATCH = 100
+# Runs that are looked at before a command begins, for those that were left open.
+_MOST_LEFT = 1000
+# Experiment that a run gets into which is told none.
+_DEFAULT = "0"
 # Seconds after which a tracking server that doesn't answer counts as dead.
 _PATIENCE = 10
 # Seconds for which a database server is waited for that was there before: it may be restarted.
@@ -194,6 +199,9 @@ class LoggedModel:
 def connect(project: Project) -> str:
     """Point MLflow at the project's store and make sure that it answers.
 
+    A run that a process has left open which is gone, by ``kill -9`` or with
+    its machine, is marked KILLED.
+
     Returns
     -------
     str
@@ -207,7 +215,7 @@ def connect(project: Project) -> str:
     uri = tracking_uri(project)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    # It logs a traceback of what it raises as well.
+    # A database that fails is told by us; this would print the traceback of what it raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # Within a pipeline the store was there, and is waited for as any other request waits.
     first = mlflow.active_run() is None
@@ -229,7 +237,13 @@ def connect(project: Project) -> str:
     mlflow.set_registry_uri(uri)
     with translated():
         mlflow.MlflowClient().search_experiments(max_results=1)
+        _close_abandoned(project)
     return uri
+
+
+def opened() -> dict[str, str]:
+    """Give the tag by which others see whether the process that opens a run still lives."""
+    return {processes.TAG: Process.here().text}
 
 
 @contextmanager
@@ -260,7 +274,9 @@ def run(
         try:
             yield run_id
         except (KeyboardInterrupt, InterruptionError):
-            told = "; its run is marked KILLED" if _end("KILLED") else ""
+            # Whoever is impatient, and gives Ctrl-C again, would leave the run open.
+            with held_back():
+                told = "; its run is marked KILLED" if _end("KILLED") else ""
             raise InterruptionError(f"{step} was interrupted{told}.") from None
         except StoreError:
             with _after_an_error():
@@ -299,7 +315,7 @@ def write(run_id: str, items: Iterable[Item]) -> None:
                     tags.append(RunTag(name, value))
                 case File(path, folder):
                     upload = client.log_artifacts if path.is_dir() else client.log_artifact
-                    with _unwritable_told():
+                    with unwritable_told():
                         upload(run_id, str(path), folder)
                 case Input():
                     _log_input(client, run_id, item)
@@ -387,6 +403,7 @@ class TrialWriter:
             start_time=end - int(1000 * trial.seconds),
             tags={
                 **_lineage_tags(parent),
+                **opened(),
                 PARENT_TAG: self._run_id,
                 STEP_TAG: "trial",
                 "ratchet.backend": trial.candidate.backend,
@@ -493,7 +510,7 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
         If the store fails, or the files can't be written there.
     """
     client = mlflow.MlflowClient()
-    with translated(), _unwritable_told():
+    with translated(), unwritable_told():
         run = client.get_run(run_id)
         model = client.create_logged_model(
             run.info.experiment_id,
@@ -923,7 +940,8 @@ def _lineage_tags(run: Run) -> dict[str, str]:
     return {
         name: value
         for name, value in run.data.tags.items()
-        if name.startswith(("mlflow.source.", "ratchet.")) or name == "mlflow.user"
+        if name != processes.TAG
+        and (name.startswith(("mlflow.source.", "ratchet.")) or name == "mlflow.user")
     }
 
 
@@ -940,7 +958,7 @@ def _start(project: Project, step: str, parent: str | None, name: str | None) ->
         place = active.info.experiment_id
     else:
         place = _experiment_of(given) if given else experiment(project)
-    tags = {STEP_TAG: step, "mlflow.user": _user()}
+    tags = {STEP_TAG: step, "mlflow.user": _user(), **opened()}
     if parent and active is None and _experiment_of(parent) == place:
         tags[PARENT_TAG] = parent
     mlflow.set_system_metrics_sampling_interval(_SYSTEM_INTERVAL)
@@ -1121,6 +1139,42 @@ def _signature(model: LoggedModel) -> Any:
     ]
     answers = infer_signature(model_output=model.model.predict(model.example)).outputs
     return ModelSignature(MlflowSchema(columns), answers)
+
+
+def _close_abandoned(project: Project) -> None:
+    """Mark runs KILLED whose process is gone, and their models FAILED.
+
+    They are looked for where the project's runs are: in its experiment, in that
+    of its ledger, and where `mlflow run` makes one that is told no experiment.
+    """
+    client = mlflow.MlflowClient()
+    named = (project.settings.experiment_name, project.settings.ledger_name)
+    places = {_DEFAULT, os.environ.get("MLFLOW_EXPERIMENT_ID") or _DEFAULT}
+    places |= {each.experiment_id for each in map(client.get_experiment_by_name, named) if each}
+    condition = f"attributes.status = 'RUNNING' and tags.`{processes.TAG}` LIKE '% on %'"
+    try:
+        found = client.search_runs(sorted(places), condition, max_results=_MOST_LEFT)
+    except MlflowException as error:
+        if error.error_code not in UNSEEN:
+            raise
+        return
+    for left in found:
+        process = Process.parse(left.data.tags.get(processes.TAG, ""))
+        if process is None or process.life is not Life.GONE:
+            continue
+        # Another command may close it at this moment, and a user may be forbidden to.
+        with suppress(MlflowException):
+            for model in client.search_logged_models(
+                [left.info.experiment_id], f"source_run_id = '{left.info.run_id}'"
+            ):
+                if model.status == LoggedModelStatus.PENDING:
+                    client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+            client.set_terminated(left.info.run_id, "KILLED")
+            logging.getLogger(__name__).info(
+                "run %s (%s) was left open by a process that is gone; it is marked KILLED",
+                left.info.run_name,
+                left.info.run_id[:8],
+            )
 
 
 def _knock(uri: str) -> None:
@@ -1310,14 +1364,17 @@ def _untrusted_told() -> Iterator[None]:
 
 
 @contextmanager
-def _unwritable_told() -> Iterator[None]:
+def unwritable_told() -> Iterator[None]:
+    """Tell that a run's files can't be written where its experiment has them."""
     try:
         yield
     except OSError as error:
         where = f" to {error.filename}" if error.filename else ""
+        way_out = "Make the experiment's artifact location writable."
+        if files.is_full(error):
+            way_out = "Make room at the experiment's artifact location, and give the command again."
         raise StoreError(
-            f"The run's files can't be written{where}: {masked(error.strerror or str(error))}."
-            " Make the experiment's artifact location writable."
+            f"The run's files can't be written{where}: {masked(files.reason(error))}. {way_out}"
         ) from error
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import psutil
 
-from ratchet import lineage
+from ratchet import lineage, processes
 from ratchet.checks.base import (
     Said,
     Site,
@@ -26,6 +26,7 @@ from ratchet.checks.base import (
     warning,
 )
 from ratchet.checks.stores import NOT_YET, place
+from ratchet.processes import Life, Process
 from ratchet.project import masked, tracking_uri
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
@@ -264,14 +265,23 @@ def open_runs(site: Site) -> Iterator[Said]:
     client = site.client
     began = _working(site)
     mine = getpass.getuser()
-    left, going = [], 0
+    left, going, away = [], 0, 0
     for each in client.search_experiments():
         own = each.name == site.project.settings.experiment_name
         condition = "attributes.status = 'RUNNING'"
         condition += "" if own else " and tags.`ratchet.step` LIKE '%'"
         for run in client.search_runs([each.experiment_id], condition, max_results=1000):
+            process = Process.parse(run.data.tags.get(processes.TAG, ""))
+            if process is not None:
+                if process.life is Life.GONE:
+                    left.append(run)
+                else:
+                    going += 1
+                    away += process.life is Life.UNKNOWN
+                continue
             if run.data.tags.get("mlflow.user", mine) != mine:
                 continue
+            # An earlier version of this project has begun it, or `mlflow run`, and said no process.
             # The pipeline is one process, or has one that lasts as long as it does.
             if began is not None and run.info.start_time / 1000 >= began - 1:
                 going += 1
@@ -284,7 +294,8 @@ def open_runs(site: Site) -> Iterator[Said]:
             _ending(site, [run.info.run_id for run in left]),
         )
     else:
-        yield ok(f"{count(going, 'run')} under way" if going else "none")
+        elsewhere = f", {away} of other machines" if away else ""
+        yield ok(f"{count(going, 'run')} under way{elsewhere}" if going else "none")
 
 
 def _working(site: Site) -> float | None:

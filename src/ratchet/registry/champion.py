@@ -83,6 +83,7 @@ def settle(settings: Settings, experiment_id: str) -> Standing:
         if holder is None and moved is not None and _still_there(settings, moved):
             carry_out(settings, ledger, moved)
         elif holder is None or (holder.number == told and versions.alone_in_stage(settings, told)):
+            _delete_duplicates(settings, lines)
             return Standing(ledger, lines, holder)
         elif (looks := looks + 1) < _LOOKS:
             time.sleep(_PAUSE)
@@ -206,6 +207,20 @@ def _registered(settings: Settings, ledger: Ledger, line: Line) -> Version:
         model_uri=evidence["model_uri"],
         tags=_tags(evidence, line),
     )
+
+
+def _delete_duplicates(settings: Settings, lines: Sequence[Line]) -> None:
+    """Take back what was registered for a line beside the version that the line has got.
+
+    Two that carry out the same line at once both register its model, and one of
+    them may be killed before it has taken its own version back.
+    """
+    numbers = {line.champion for line in lines}
+    waiting = {line.run_id for line in lines if line.kind.moves and line.champion is None}
+    runs = {line.run_id for line in lines if line.champion is not None} - waiting
+    for version in versions.idle_of_runs(settings, runs):
+        if version.number not in numbers:
+            versions.delete(version)
 
 
 def _observe(settings: Settings, ledger: Ledger, lines: tuple[Line, ...], holder: Version) -> None:

@@ -4,7 +4,7 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -174,9 +174,36 @@ def register(
 
 
 def delete(version: Version) -> None:
-    """Take back a version that holds nothing."""
+    """Take back a version that holds nothing; one that is gone already is no mistake."""
     with tracking.translated(), tracking.may_stay():
-        mlflow.MlflowClient().delete_model_version(version.model, str(version.number))
+        try:
+            mlflow.MlflowClient().delete_model_version(version.model, str(version.number))
+        except MlflowException as error:
+            if not _is_gone(error):
+                raise
+
+
+def idle_of_runs(settings: Settings, run_ids: Collection[str]) -> tuple[Version, ...]:
+    """List the versions of some runs' models that hold no stage and no alias.
+
+    Raises
+    ------
+    StoreError
+        If the registry fails.
+    """
+    client = mlflow.MlflowClient()
+    with tracking.translated():
+        found = client.search_model_versions(f"name = '{settings.model_name}'")
+        idle = [
+            each
+            for each in found
+            if each.tags.get(RUN_TAG) in run_ids and each.current_stage in (None, "None")
+        ]
+        if not idle:
+            return ()
+        held = client.get_registered_model(settings.model_name).aliases.values()
+    taken = {int(number) for number in held}
+    return tuple(_as_version(each) for each in idle if int(each.version) not in taken)
 
 
 def describe(version: Version, tags: Mapping[str, str], description: str | None) -> None:

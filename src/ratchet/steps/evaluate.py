@@ -60,7 +60,9 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
     digest = prepare.test_digest(rows)
     logger.info("evaluate: %s on %s test rows", trained.name, f"{len(rows):,}")
     leader = restore.leader(project)
-    with tracking.run(project, "evaluate", parent=leader.run_id) as run_id:
+    with runfile.recorded(
+        project, "evaluate", project.evaluated, parent=leader.run_id, about=trained.run_id
+    ) as (folder, run_id):
         origin.record(run_id, project, origin.of(project, origin.read_data(project)))
         tracking.write(run_id, prepare.inputs(project, schema, test=rows))
         on_phase("predict")
@@ -80,37 +82,36 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
         if coverage is not None:
             numbers["test/interval_coverage"] = coverage.share
             numbers["test/interval_width"] = coverage.width
-        with files.whole_folder(project.evaluated) as folder:
-            drawn = _sample(schema, y, predicted, scored, project.settings.seed)
-            drawn.to_csv(folder / "predictions.csv", index=False)
-            report = folder / reports.FOLDER
-            performance = None
-            if project.settings.evaluate.report:
-                on_phase("report")
-                subject = Subject(
-                    project=project,
-                    schema=schema,
-                    leader=leader,
-                    metric=metrics.named(leader.metric_reference, schema.problem),
-                    model=ours,
-                    baseline=constant,
-                    rows=scored,
-                    y=y,
-                    predicted=predicted,
-                    trivial=trivial,
-                    scores=leads,
-                    trivial_scores=base,
-                    test=digest,
-                    n_test=len(rows),
-                    coverage=coverage,
-                )
-                found = diagnosis.of(subject)
-                performance = found.performance
-                numbers |= found.scores.flat() if found.scores else {}
-                reports.evaluated(project, leader, found, report, evaluation=run_id)
-            plots.write(report / plots.FOLDER, schema.problem, drawn, performance)
-            files.write_json(folder / "metrics.json", numbers)
-            _tested(schema, leader, predicted, leads, base).save(folder / drift.REFERENCE_FILE)
+        drawn = _sample(schema, y, predicted, scored, project.settings.seed)
+        drawn.to_csv(folder / "predictions.csv", index=False)
+        report = folder / reports.FOLDER
+        performance = None
+        if project.settings.evaluate.report:
+            on_phase("report")
+            subject = Subject(
+                project=project,
+                schema=schema,
+                leader=leader,
+                metric=metrics.named(leader.metric_reference, schema.problem),
+                model=ours,
+                baseline=constant,
+                rows=scored,
+                y=y,
+                predicted=predicted,
+                trivial=trivial,
+                scores=leads,
+                trivial_scores=base,
+                test=digest,
+                n_test=len(rows),
+                coverage=coverage,
+            )
+            found = diagnosis.of(subject)
+            performance = found.performance
+            numbers |= found.scores.flat() if found.scores else {}
+            reports.evaluated(project, leader, found, report, evaluation=run_id)
+        plots.write(report / plots.FOLDER, schema.problem, drawn, performance)
+        files.write_json(folder / "metrics.json", numbers)
+        _tested(schema, leader, predicted, leads, base).save(folder / drift.REFERENCE_FILE)
         on_phase("log")
         seconds = time.monotonic() - started
         # On both runs they came out at the same time.
@@ -125,7 +126,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
                 Score("evaluate/seconds", seconds),
                 Tag(tracking.TEST_TAG, digest),
                 Tag(tracking.LEADER_TAG, leader.run_id),
-                File(project.evaluated / drift.REFERENCE_FILE),
+                File(folder / drift.REFERENCE_FILE),
                 notes.of_evaluate(project, leader, leads, base, uses),
             ],
         )
@@ -135,7 +136,6 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
         metric = metrics.named(leader.metric_reference, schema.problem)
         name = tracking.run_name([leader.name], metric, main.value, step="evaluate")
         tracking.rename(run_id, name)
-    runfile.keep(project.evaluated, run_id, about=trained.run_id)
     logger.info(
         "evaluate: test/%s %.4g [%.4g, %.4g], baseline %.4g, in %.1f s",
         leader.metric,

@@ -144,30 +144,30 @@ def run(
         with files.whole_folder(project.monitored) as folder:
             report.save(folder / drift.FILE)
             files.write_text(folder / HTML, page.as_html(project.settings.name, report))
-        on_phase("log")
-        seconds = time.monotonic() - started
-        tracking.write(
-            run_id,
-            [
-                *_scores(report),
-                Score("monitor/seconds", seconds),
-                Tag(VERDICT_TAG, report.verdict.value),
-                Tag(VERSION_TAG, version.label),
-                Tag(tracking.LEADER_TAG, version.training.run_id),
-                Input(
-                    name=f"{project.settings.name}-new",
-                    frame=new.features,
-                    source=source,
-                    digest=state.version,
-                    in_dvc=state.in_dvc,
-                    context="monitoring",
-                ),
-                File(project.monitored / drift.FILE),
-                File(project.monitored / HTML),
-                notes.of_monitor(project, report),
-            ],
-        )
-        tracking.rename(run_id, f"monitor · {report.verdict} · {version.label}")
+            on_phase("log")
+            seconds = time.monotonic() - started
+            tracking.write(
+                run_id,
+                [
+                    *_scores(report),
+                    Score("monitor/seconds", seconds),
+                    Tag(VERDICT_TAG, report.verdict.value),
+                    Tag(VERSION_TAG, version.label),
+                    Tag(tracking.LEADER_TAG, version.training.run_id),
+                    Input(
+                        name=f"{project.settings.name}-new",
+                        frame=new.features,
+                        source=source,
+                        digest=state.version,
+                        in_dvc=state.in_dvc,
+                        context="monitoring",
+                    ),
+                    File(folder / drift.FILE),
+                    File(folder / HTML),
+                    notes.of_monitor(project, report),
+                ],
+            )
+            tracking.rename(run_id, f"monitor · {report.verdict} · {version.label}")
     logger.info(
         "monitor: %s, %s of %s columns moved, %s rows, in %.1f s",
         report.verdict,

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,6 @@ import pandas as pd
 from ratchet import (
     datachecks,
     drift,
-    files,
     leakage,
     lineage,
     profile,
@@ -109,7 +109,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
     starts = warmth.find(project, schema.problem)
     warned = [f"{each.told}." for each in checked.warnings] if checked else []
     notes = (*warned, *raw.notes, *prepared.notes, *dealt.notes, *report.notes)
-    with tracking.run(project, "prepare") as run_id:
+    with runfile.recorded(project, "prepare", project.prepared) as (folder, run_id):
         source = origin.of(project, state)
         origin.record(run_id, project, source)
         clusters = _clusters(project, prepared, parts["test"])
@@ -120,18 +120,17 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
             codes = pd.factorize(prepared.extra[choices.split.column])[0]
             for name in ("train", "valid"):
                 known[name][CLUSTER] = codes[parts[name]]
-        with files.whole_folder(project.prepared) as folder:
-            for name, frame in frames.items():
-                table.write_parquet(frame.assign(**known[name]), folder / f"{name}.parquet")
-            schema.save(folder / "schema.json")
-            origin.write_data(state, folder)
-            warmth.save(starts, folder)
-            leakage.save(report.findings, folder / "leakage.json")
-            if rules is not None and checked is not None:
-                checked.save(folder / CHECKED, rules)
-            on_phase("profile")
-            profile.write(folder / "profile.html", frames["train"], project.settings.name)
-            _reference(project, prepared, dealt, schema).save(folder)
+        for name, frame in frames.items():
+            table.write_parquet(frame.assign(**known[name]), folder / f"{name}.parquet")
+        schema.save(folder / "schema.json")
+        origin.write_data(state, folder)
+        warmth.save(starts, folder)
+        leakage.save(report.findings, folder / "leakage.json")
+        if rules is not None and checked is not None:
+            checked.save(folder / CHECKED, rules)
+        on_phase("profile")
+        profile.write(folder / "profile.html", frames["train"], project.settings.name)
+        _reference(project, prepared, dealt, schema).save(folder)
         on_phase("log")
         rows = {name: len(frame) for name, frame in frames.items()}
         seconds = time.monotonic() - started
@@ -145,17 +144,16 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
                 Score("columns", len(schema.columns)),
                 Score("prepare/seconds", seconds),
                 *_inputs(project, frames, schema, state),
-                tracking.File(project.prepared / "schema.json"),
-                tracking.File(project.prepared / "leakage.json"),
-                tracking.File(project.prepared / "profile.html"),
-                tracking.File(project.prepared / drift.REFERENCE_FILE),
-                tracking.File(project.prepared / drift.SAMPLE_FILE),
+                tracking.File(folder / "schema.json"),
+                tracking.File(folder / "leakage.json"),
+                tracking.File(folder / "profile.html"),
+                tracking.File(folder / drift.REFERENCE_FILE),
+                tracking.File(folder / drift.SAMPLE_FILE),
                 written.of_prepare(project, schema, rows, prepared.n_read, notes),
-                *(_checks_items(project, checked) if checked else []),
+                *(_checks_items(folder, checked) if checked else []),
             ],
         )
         tracking.rename(run_id, f"prepare · {sum(rows.values()):,} rows")
-    runfile.keep(project.prepared, run_id)
     logger.info(
         "prepare: %s rows read, %s filtered out; train %s, valid %s, test %s, in %.1f s",
         f"{prepared.n_read:,}",
@@ -243,11 +241,11 @@ def check_table(project: Project, raw: Table, rules: Rules) -> datachecks.Report
     )
 
 
-def _checks_items(project: Project, checked: datachecks.Report) -> list[tracking.Item]:
+def _checks_items(folder: Path, checked: datachecks.Report) -> list[tracking.Item]:
     return [
         Score("checks/made", checked.n_checks),
         Score("checks/warned", len(checked.warnings)),
-        tracking.File(project.prepared / CHECKED),
+        tracking.File(folder / CHECKED),
     ]
 
 

@@ -231,7 +231,10 @@ def run(
         trials.append(trial)
         on_trial(trial)
 
-    with tracking.run(project, "train") as run_id, TrialWriter(run_id, metric) as writer:
+    with (
+        runfile.recorded(project, "train", project.trained) as (folder, run_id),
+        TrialWriter(run_id, metric) as writer,
+    ):
         source = origin.of(project, origin.read_data(project))
         origin.record(run_id, project, source)
         tracking.write(run_id, prepare.inputs(project, schema, train=train_rows, valid=valid_rows))
@@ -269,11 +272,9 @@ def run(
             run_id,
             [*_params(training), *_repeatable(training, before), *warmth.tags(starts)],
         )
-        with files.whole_folder(project.trained) as folder:
-            record.save(folder / SEARCH_FILE)
-            leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
-        _record(project, training, leader, time.monotonic() - started)
-    runfile.keep(project.trained, run_id)
+        record.save(folder / SEARCH_FILE)
+        leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
+        _record(project, folder, training, leader, time.monotonic() - started)
     _forget(journal)
     logger.info(
         "train: %d trials in %.0f s (%d failed), leader %s valid/%s %.4g",
@@ -311,7 +312,7 @@ def _write(
     readable(table, training.metric).to_csv(folder / TRIALS_TABLE, index=False, float_format="%.7g")
     _best_so_far(training).to_csv(folder / "search.csv", index=False)
     seen = np.concatenate([rows[prepare.ROW] for rows in (train_rows, valid_rows)])
-    np.save(folder / ROWS_FILE, np.unique(seen), allow_pickle=False)
+    files.write_bytes(folder / ROWS_FILE, files.as_npy(np.unique(seen)))
     if training.conformal is not None:
         training.conformal.save(folder / conformal.FILE)
     figures.draw(
@@ -580,7 +581,9 @@ def _scores(training: Training) -> list[Score]:
     return [*scores, *(Score(each, value) for each, value in training.more.items())]
 
 
-def _record(project: Project, training: Training, leader: Leader, seconds: float) -> None:
+def _record(
+    project: Project, folder: Path, training: Training, leader: Leader, seconds: float
+) -> None:
     """Write what came out to the run."""
     metric = training.metric
     models = [member.trial.candidate.label for member in training.members]
@@ -607,13 +610,13 @@ def _record(project: Project, training: Training, leader: Leader, seconds: float
                 for point in tracking.learning_curve(name, member.trial.curve, metric)
             ),
             notes.of_train(project, leader),
-            File(_in(project, SEARCH_FILE)),
-            File(_in(project, TRIALS_TABLE)),
-            File(_in(project, "trials.parquet")),
-            File(_in(project, "leader.json")),
-            File(_in(project, ROWS_FILE)),
-            File(_in(project, FIGURES), FIGURES),
-            *([File(_in(project, conformal.FILE))] if training.conformal else []),
+            File(folder / SEARCH_FILE),
+            File(folder / TRIALS_TABLE),
+            File(folder / "trials.parquet"),
+            File(folder / "leader.json"),
+            File(folder / ROWS_FILE),
+            File(folder / FIGURES, FIGURES),
+            *([File(folder / conformal.FILE)] if training.conformal else []),
         ],
     )
     tracking.rename(leader.run_id, tracking.run_name(models, metric, training.score, step="train"))
@@ -639,7 +642,3 @@ def _best_so_far(training: Training) -> pd.DataFrame:
     scores = pd.Series([trial.score for trial in training.trials], dtype="float64")
     best = scores.cummax() if training.metric.maximize else scores.cummin()
     return pd.DataFrame({"trial": range(len(scores)), "best": best.ffill()}).dropna()
-
-
-def _in(project: Project, name: str) -> Path:
-    return project.trained / name

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ratchet import files
 from ratchet.errors import RatchetError
 from ratchet.table.opening import reason
 
@@ -26,12 +27,13 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     fresh = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, fresh)
+        # Without checksums a byte that a disk has turned would be a number like any other.
+        pq.write_table(table, fresh, write_page_checksum=True)
         fresh.replace(path)
     except OSError as error:
         with suppress(OSError):
             fresh.unlink()
-        raise RatchetError(f"Can't write {path}: {error.strerror or error}.") from error
+        raise RatchetError(f"Can't write {path}: {files.reason(error)}.") from error
 
 
 def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
@@ -51,7 +53,7 @@ def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
     """
     try:
         # A plain read: the folder of the file must not add columns of its own.
-        return pq.ParquetFile(path).read().to_pandas()
+        return pq.ParquetFile(path, page_checksum_verification=True).read().to_pandas()
     except FileNotFoundError:
         raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
     except (pa.ArrowException, OSError) as error:
