@@ -18,13 +18,14 @@ FLOORS = (
         "files",
         "folds",
         "interrupts",
+        "manifest",
         "packaged",
         "problem",
         "sources",
         "terminal",
         "turns",
     },
-    {"conformal", "derived", "lineage", "metrics", "schema", "settings"},
+    {"conformal", "derived", "lineage", "metrics", "schema", "settings", "signatures"},
     {
         "association",
         "features",
@@ -77,6 +78,7 @@ ONLY_IN = {
     "typer": {"cli"},
     "uvicorn": {"serving"},
     "pandera": {"datachecks"},
+    "cryptography": {"signatures"},
 }
 
 

@@ -529,7 +529,10 @@ def log_model(model: LoggedModel) -> str:
 
 
 def load_model(
-    uri: str, modules: Iterable[str] = (), trusted: Collection[str] | None = None
+    uri: str,
+    modules: Iterable[str] = (),
+    trusted: Collection[str] | None = None,
+    folder: Path | None = None,
 ) -> Any:
     """Load the model of a folder or a ``models:/`` URI, without pickle.
 
@@ -549,6 +552,8 @@ def load_model(
     trusted : collection of str, optional
         Classes and functions that it may hold, by their full names, beside those that skops
         knows; None takes ``vetting.known_types()``.
+    folder : Path, optional
+        Where the files of the URI lie already.
 
     Raises
     ------
@@ -559,10 +564,13 @@ def load_model(
     RatchetError
         If the libraries that are installed can't make it of what others have saved.
     """
-    with translated():
-        folder = Path(uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri))
+    if folder is None:
+        with translated():
+            folder = Path(uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri))
     with translated(), _other_libraries_told(uri, folder):
         saved = vetting.Saved.read(folder)
+        if saved.detour:
+            raise StoreError(f"The model {uri} is not loaded: {saved.detour}.")
         if saved.unsafe_format:
             raise StoreError(
                 f"The model {uri} is saved with {saved.unsafe_format}, which may run any code when"

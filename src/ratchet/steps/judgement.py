@@ -8,10 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import behaviour, cost, evaluation, gates, leakage, metrics, model, slices, tracking
+from ratchet import (
+    behaviour,
+    cost,
+    evaluation,
+    gates,
+    leakage,
+    metrics,
+    model,
+    slices,
+    table,
+    tracking,
+)
 from ratchet.behaviour import CheckResult
 from ratchet.cost import Cost
-from ratchet.errors import RatchetError, StoreError
+from ratchet.errors import AlteredError, RatchetError, StoreError
 from ratchet.evaluation import Difference
 from ratchet.gates import GateResult, SliceReport
 from ratchet.lineage import Lineage
@@ -153,6 +164,8 @@ def judge(
     reigning: Version | None,
     source: Lineage,
     on_phase: Callable[[str], None] = lambda _: None,
+    *,
+    against_altered: bool = False,
 ) -> Judgement:
     """Ask every gate.
 
@@ -168,11 +181,15 @@ def judge(
         Code and data that the challenger comes from.
     on_phase : callable
         Is told what begins: ``"compare"``, ``"slices"``, ``"latency"``, ``"checks"``.
+    against_altered : bool
+        Whether a champion whose files were changed counts as not beaten, and is no error.
 
     Raises
     ------
     RatchetError
         If a step has not run.
+    AlteredError
+        If the champion's files are not those that were promoted.
     StoreError
         If MLflow's store fails.
     """
@@ -185,7 +202,7 @@ def judge(
     )
     score = metrics.score(bench.metric, bench.y, predicted)
     baseline = bench.compare(predicted, trivial)
-    duel = _Duel.of(bench, challenger, reigning, predicted, score)
+    duel = _Duel.of(bench, challenger, reigning, predicted, score, against_altered)
     rules = project.settings.promote
     rival = "baseline" if duel.theirs is None else "champion"
     on_phase("slices")
@@ -344,6 +361,7 @@ class _Duel:
         reigning: Version | None,
         predicted: Predictions,
         score: float,
+        against_altered: bool,
     ) -> "_Duel":
         rules = bench.project.settings.promote
         everything = np.ones(len(bench.y), dtype=bool)
@@ -354,10 +372,12 @@ class _Duel:
             return cls((GateResult("better_than_champion", False, told),), everything)
         try:
             theirs = model.predict(
-                models.load(bench.project, reigning.uri), bench.rows, bench.schema
+                models.load_version(bench.project, reigning, signed=False), bench.rows, bench.schema
             )
-        except StoreError:  # the store's fault says nothing about the champion
-            raise
+        except StoreError as error:  # the store's fault says nothing about the champion
+            if not (against_altered and isinstance(error, AlteredError)):
+                raise
+            return cls((GateResult("better_than_champion", False, str(error)),), everything)
         except (RatchetError, KeyError, ValueError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             verdict = gates.champion_cannot_score(
@@ -400,7 +420,7 @@ def _known_to(challenger: Challenger, rows: pd.DataFrame) -> np.ndarray:
     """Mark the rows that a challenger was trained on, as far as its folder or its run says."""
     if challenger.rows is None:
         return trained_on(rows, challenger.run_id)
-    return _among(rows, np.load(challenger.rows, allow_pickle=False))
+    return _among(rows, table.read_array(challenger.rows, made_by="train"))
 
 
 def _among(rows: pd.DataFrame, known: np.ndarray | None) -> np.ndarray:
