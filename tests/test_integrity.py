@@ -14,7 +14,7 @@ from conftest import tiny_table
 
 from ratchet import signatures
 from ratchet.commands import history, rollback, signing
-from ratchet.errors import AlteredError, RatchetError, SettingsError, StoreError
+from ratchet.errors import AlteredError, InterruptionError, RatchetError, SettingsError, StoreError
 from ratchet.manifest import Manifest
 from ratchet.project import Project
 from ratchet.registry import champion, integrity
@@ -189,7 +189,7 @@ def test_a_version_without_a_digest_is_loaded_and_told_once(project, store, capl
 
 
 def test_no_command_loads_a_champion_whose_files_were_changed(
-    promoted, better, files, call, tmp_path
+    promoted, better, files, call, key, tmp_path
 ):
     project, _ = promoted
     (files() / "model.skops").write_bytes(b"other")
@@ -202,7 +202,7 @@ def test_no_command_loads_a_champion_whose_files_were_changed(
         ("export", "--to", tmp_path / "model.onnx", *given),
         ("monitor", "--data", rows, *given),
         ("promote", "--params", better.params_file),
-        ("sign", *given),
+        ("sign", "--key", key.private, *given),
     ]
     for command in commands:
         code, _, err = call(*command)
@@ -323,7 +323,7 @@ def test_a_promotion_that_was_killed_before_it_signed_is_signed_by_the_next(
 ):
     with monkeypatch.context() as killed:
         killed.setattr(integrity, "sign", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(InterruptionError):
             promote.run(signing_project)
     assert promote.run(signing_project).promoted
     assert signers(store, 1) == {key.id}

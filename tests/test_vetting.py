@@ -261,15 +261,15 @@ def test_a_projects_own_module_lends_no_model_what_it_has_imported(tmp_path, sto
     assert plain_models.pd is pd
     armed = HookedRegressor(Linear(0, 1.0), load_fn="plain_models:pd.read_pickle")
     stolen = pickle.dumps(Payload(trap))
-    state = {**vars(armed), "model": {"model": stolen}, "config": {}}
+    state = {**vars(armed), "model": {"model": stolen}, "config": {"method": None}}
     with hooked.only({"plain_models"}), pytest.raises(ValueError) as caught:
         HookedRegressor().__setstate__(state)
     assert str(caught.value) == (
         "The model wants to run 'plain_models:pd.read_pickle', which plain_models has from"
-        " pandas.io.pickle, and that is not among the modules it may use: plain_models."
+        " pandas, and that is not among the modules it may use: plain_models."
     )
     assert not trap.exists()
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError):  # a payload is no model, once it has run
         HookedRegressor().__setstate__(state)
     assert trap.exists(), "without the limit, as `mlflow models serve` has it, it runs"
     folder = tmp_path / "lent"
