@@ -476,7 +476,10 @@ def export(
 @app.command()
 def keygen(
     file: Annotated[
-        Path, typer.Argument(help="Where the private key goes; FILE.pub gets the public one.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Where the private key goes; FILE.pub gets the public one."
+        ),
     ],
     quiet: QuietOption = False,
     json: JsonOption = False,

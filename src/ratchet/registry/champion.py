@@ -192,7 +192,8 @@ def _version(settings: Settings, ledger: Ledger, line: Line) -> Version:
 
 
 def _registered(settings: Settings, ledger: Ledger, line: Line) -> Version:
-    evidence = ledger.evidence_of(line)
+    # It says which model that is, and lies where others may write.
+    evidence = ledger.evidence_of(line, exact=True)
     return versions.register(
         settings,
         run_id=line.run_id,

@@ -417,19 +417,26 @@ class Ledger:
             if number is not None and run.info.run_id not in listed:
                 yield f"line {number} was removed: the decision {run.info.run_id} names it"
 
-    def evidence_of(self, line: Line) -> dict[str, Any]:
+    def evidence_of(self, line: Line, *, exact: bool = False) -> dict[str, Any]:
         """Read the evidence of a line.
+
+        Parameters
+        ----------
+        line : Line
+            The line.
+        exact : bool
+            Whether it must be what the line holds the digest of.
 
         Raises
         ------
         StoreError
-            If it is gone, or is not what the line holds the digest of.
+            If it is gone, or is something else and must not be.
         """
         with tracking.translated():
             content = _evidence(mlflow.MlflowClient().get_run(line.decision_run))
         if content is None:
             raise StoreError(f"The evidence of line {line.number} of the ledger is gone.")
-        if _sha256(content) != line.evidence:
+        if exact and _sha256(content) != line.evidence:
             raise StoreError(
                 f"The evidence of line {line.number} of the ledger was altered: {EVIDENCE} of run"
                 f" {line.decision_run} is not what the line holds the digest of. Restore it from a"
