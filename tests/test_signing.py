@@ -1,8 +1,12 @@
 """keygen, sign and verify as commands."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+import yaml
+from conftest import ROOT
 
 from ratchet.commands import signing
 from ratchet.errors import RatchetError
@@ -68,3 +72,20 @@ def test_a_key_is_not_made_where_a_run_would_record_it(tmp_path, git):
     )
     (tmp_path / ".gitignore").write_text("keys/\n", encoding="utf-8")
     assert signing.make_key(tmp_path / "keys" / "release").private
+
+
+def test_the_guide_can_be_followed(project, call, monkeypatch):
+    promote.run(project)
+    monkeypatch.chdir(project.root)
+    text = (ROOT / "docs" / "signing.md").read_text(encoding="utf-8")
+    printed = ""
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if language == "yaml":
+            values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+            Path("params.yaml").write_text(yaml.safe_dump(values | yaml.safe_load(block)))
+        for line in block.splitlines() if language == "sh" else ():
+            code, out, err = call(*line.split()[2:])
+            assert code == 0, err
+            printed += out
+    assert "verify: tiny/1: the files are those that were promoted, and signed" in printed
+    assert "1 line checked: none was altered or removed.\n1 signature checked." in printed

@@ -532,3 +532,90 @@ def test_the_projects_own_models_list_what_is_known(project):
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "MLmodel").write_text("flavors: [", encoding="utf-8")
     assert "is saved with no Python format" in refusal(tmp_path)
+
+
+# By every command
+
+
+def arm(folder: Path, trap: Path) -> Path:
+    """Turn a model of this project into one whose pickle is a command."""
+    saved = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    flavor = saved["flavors"]["sklearn"]
+    flavor |= {"serialization_format": "pickle", "pickled_model": "model.pkl"}
+    (folder / "MLmodel").write_text(yaml.safe_dump(saved), encoding="utf-8")
+    (folder / "model.pkl").write_bytes(pickle.dumps(Payload(trap)))
+    return folder
+
+
+def test_no_command_runs_what_somebody_else_has_registered(
+    project, better, store, call, tmp_path, trap, monkeypatch
+):
+    """Whoever may write to the registry makes a version of their own, and moves the alias."""
+    import shutil
+
+    import mlflow
+    from conftest import tiny_table
+
+    from ratchet.registry import champion
+    from ratchet.steps import promote
+    from ratchet.steps.train import Leader
+
+    monkeypatch.setattr(champion, "_PAUSE", 0.01)
+    promote.run(project)
+    folder = tmp_path / "stranger"
+    shutil.copytree(project.trained / "model", folder)
+    made = store.create_model_version(
+        "tiny", source=str(arm(folder, trap)), run_id=Leader.load(project).run_id
+    )
+    store.set_registered_model_alias("tiny", "champion", made.version)
+    rows = tmp_path / "rows.parquet"
+    tiny_table(30, seed=1).drop(columns="price").to_parquet(rows)
+    given, told = ("--params", project.params_file), "is saved with pickle, which may run any code"
+    for command in (
+        ("serve", "--port", 0),
+        ("predict", "--data", rows, "--out", tmp_path / "out.parquet"),
+        ("export", "--to", tmp_path / "model.onnx"),
+        ("monitor", "--data", rows),
+        ("promote", "--run", Leader.load(better).run_id),
+    ):
+        code, _, err = call(*command, *given)
+        assert (code, told in err) == (2, True), (command, err)
+        assert "Traceback" not in err
+        assert not trap.exists(), command
+    for command in (
+        ("compare", "tiny/2", Leader.load(better).run_id),
+        ("doctor",),
+        ("status",),
+        ("history", "--verify"),
+        ("verify",),
+        ("report", Leader.load(project).run_id, "--to", tmp_path / "report.html"),
+    ):
+        _, out, err = call(*command, *given)
+        assert "Traceback" not in err
+        assert not trap.exists(), command
+        if command[0] in ("compare", "doctor"):
+            assert "may run any code" in " ".join((out + err).split()), command
+    with contextlib.suppress(Exception):  # a payload is no model, once it has run
+        mlflow.sklearn.load_model("models:/tiny@champion")
+    assert trap.exists(), "the payload is a dud"
+
+
+def test_no_step_runs_what_somebody_has_put_into_the_build_folder(
+    project, call, trap, empty_store, tmp_path, monkeypatch
+):
+    """Out of a DVC cache that others write to, also where the runs are logged again from it."""
+    import shutil
+
+    import mlflow
+
+    arm(project.trained / "model", trap)
+    given, told = ("--params", project.params_file), "is saved with pickle, which may run any code"
+    for command in ("evaluate", "promote"):
+        code, _, err = call(command, *given)
+        assert (code, told in err) == (2, True), (command, err)
+    shutil.copy(empty_store, tmp_path / "fresh.db")
+    mlflow.set_tracking_uri(None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'fresh.db'}")
+    code, _, err = call("promote", *given)
+    assert (code, told in err, "logged again" in err) == (2, True, True), err
+    assert not trap.exists()
