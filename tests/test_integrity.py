@@ -212,7 +212,7 @@ def test_no_command_loads_a_champion_whose_files_were_changed(
     code, out, _ = call("verify", *given)
     assert (code, "model.skops was altered" in out) == (1, True)
     code, out, err = call("doctor", *given)
-    assert "its files in" in out + err
+    assert "model.skops can't be read: File is not a zip file" in " ".join((out + err).split())
     code, out, _ = call("compare", "tiny/1", Leader.load(better).run_id, *given)
     assert code == 0
     assert "model.skops was altered" in " ".join(out.split())

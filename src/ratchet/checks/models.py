@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlparse
+from zipfile import BadZipFile
 
 from ratchet import backends, files, sources, vetting
 from ratchet.checks.base import Said, Site, SkipError, error, ok, quoted, some, warning
@@ -71,7 +72,7 @@ def champion_loads(site: Site) -> Iterator[Said]:
             quoted("python", "src", "rollback", "--reason", "its files are gone"),
         )
         return
-    fault = _changed(site, champion, folder) or _refused(site, folder)
+    fault = _refused(site, folder) or _changed(site, champion, folder)
     if fault:
         yield error(
             f"{where} can't be loaded: {fault}",
@@ -183,7 +184,10 @@ def _refused(site: Site, folder: Path) -> str:
         return ""
     if not saved.file.is_file():
         return f"{saved.file} is not there"
-    unknown = saved.unlisted_types()
+    try:
+        unknown = saved.unlisted_types()
+    except (OSError, ValueError, KeyError, BadZipFile) as fault:
+        return f"{saved.file} can't be read: {fault}"
     if unknown:
         return f"skops does not trust {some(unknown)}; the backend's trusted_types must name them"
     choices = site.project.settings.train
