@@ -18,6 +18,7 @@ FLOORS = (
         "files",
         "folds",
         "interrupts",
+        "manifest",
         "packaged",
         "problem",
         "processes",
@@ -25,7 +26,7 @@ FLOORS = (
         "terminal",
         "turns",
     },
-    {"conformal", "derived", "lineage", "metrics", "schema", "settings"},
+    {"conformal", "derived", "lineage", "metrics", "schema", "settings", "signatures"},
     {
         "association",
         "features",
@@ -78,6 +79,7 @@ ONLY_IN = {
     "typer": {"cli"},
     "uvicorn": {"serving"},
     "pandera": {"datachecks"},
+    "cryptography": {"signatures"},
 }
 
 

@@ -157,7 +157,7 @@ def test_the_plain_values_survive_json(project, told):
     found = history.read(project, at="2026-05-01", verify=True)
     plain = found.plain()
     assert json.loads(json.dumps(plain)) == plain
-    assert list(plain) == ["model", "lines", "at", "served", "faults"]
+    assert list(plain) == ["model", "lines", "at", "served", "faults", "signatures"]
     assert plain["served"] == plain["lines"][0]
     assert plain["faults"] == []
     for line, value in zip(told, plain["lines"], strict=True):

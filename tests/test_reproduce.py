@@ -21,6 +21,7 @@ from conftest import COMMITTER, REAL_DATA, ROOT, UNSET, tiny_settings, tiny_tabl
 
 from ratchet import cli, lineage, scratch
 from ratchet.commands.reproduce import TOLERANCE, Kind
+from ratchet.registry.versions import DIGEST_TAG
 
 MONTHS = REAL_DATA / "nyc-green-taxi"
 
@@ -409,6 +410,17 @@ def test_data_that_are_gone_are_named_and_nothing_else_is(past, reproduce):
     assert (code, found["answer"]) == (1, "different")
     assert kinds(found) == ["data_gone"]
     assert "can't be had" in told(found, "data_gone")
+
+
+def test_a_version_whose_files_were_changed_is_not_asked(past, reproduce, store):
+    shutil.rmtree(past.root / ".dvc" / "cache")
+    (past.root / "data" / "rows.parquet").write_bytes(b"other")
+    found = store.get_model_version_by_alias("tiny", "champion")
+    store.set_model_version_tag("tiny", found.version, DIGEST_TAG, "0" * 64)
+    code, found = reproduce("tiny@champion")
+    assert (code, found["answer"]) == (1, "different")
+    assert kinds(found) == ["altered", "data_gone"]
+    assert "The files of tiny/1 are not those that were promoted" in told(found, "altered")
 
 
 def test_code_and_data_that_are_gone_are_both_named(past, reproduce, another):

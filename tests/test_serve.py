@@ -40,6 +40,7 @@ from ratchet.serving.served import Served
 from ratchet.serving.together import Together
 from ratchet.serving.wire import Answering
 from ratchet.steps import promote
+from ratchet.steps.train import Leader
 
 JSON = "application/json"
 ROW = {"size": 120.0, "town": "Berlin", "rooms": 3, "sold": "2024-03-01"}
@@ -394,12 +395,12 @@ def test_while_the_new_champion_cannot_be_loaded_the_old_one_answers(
 def test_a_version_that_cannot_answer_its_own_example_never_answers(
     project, better, following, store
 ):
+    kept = store.get_logged_model(Leader.load(better).model_uri.removeprefix("models:/"))
+    for place in (Path(kept.artifact_location.removeprefix("file://")), better.trained / "model"):
+        example = place / "serving_input_example.json"
+        example.write_text(json.dumps({"dataframe_records": [{"size": 1}]}))
     decision = promote.run(better)
     assert decision.promoted, decision.reason
-    found = store.get_model_version("tiny", str(decision.version))
-    place = Path(found.source.removeprefix("file://"))
-    example = place / "serving_input_example.json"
-    example.write_text(json.dumps({"dataframe_records": [{"size": 1}]}))
     following.look()
     assert following.now.served.label == "tiny/1"
     assert "It doesn't answer its own example. Columns " in following.state.problem

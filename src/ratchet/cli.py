@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ratchet.commands.outcome import Outcome
     from ratchet.commands.predict import Scored
     from ratchet.commands.reproduce import Reproduction
+    from ratchet.commands.signing import NewKey, Signed, Verdict
     from ratchet.commands.status import Status, Tried
     from ratchet.drift import DriftReport, LiveScore
     from ratchet.progress import SearchProgress
@@ -73,6 +74,14 @@ VersionOption = Annotated[
     typer.Option(
         help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
         metavar="REFERENCE",
+        show_default=False,
+    ),
+]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
         show_default=False,
     ),
 ]
@@ -442,14 +451,7 @@ def predict(
 
 @app.command()
 def export(
-    reference: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL",
-            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
-            show_default=False,
-        ),
-    ] = None,
+    reference: ModelArgument = None,
     to: Annotated[
         Path, typer.Option(help="File to write, ending in .onnx.", metavar="FILE")
     ] = Path("model.onnx"),
@@ -469,6 +471,70 @@ def export(
 
         found = command.run(project, reference, to)
     _print(found, quiet=quiet, json=json)
+
+
+@app.command()
+def keygen(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Where the private key goes; FILE.pub gets the public one."
+        ),
+    ],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a key to sign versions with; RATCHET_SIGNING_PASSPHRASE encrypts it."""
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    from ratchet.commands import signing
+
+    _print(signing.make_key(file), quiet=quiet, json=json)
+
+
+@app.command()
+def sign(
+    reference: ModelArgument = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Private key; RATCHET_SIGNING_KEY or registry.signing_key if left out.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Sign a version: its files, its name and its number."""
+    project = _project(params, set_)
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    from ratchet.commands import signing
+
+    _print(signing.sign(project, reference, key), quiet=quiet, json=json)
+
+
+@app.command()
+def verify(
+    reference: ModelArgument = None,
+    params: ParamsOption = DEFAULT_PARAMS,
+    set_: SetOption = [],
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Say whether a version's files are those that were promoted and signed; exit with 1 if not."""
+    project = _project(params, set_)
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    from ratchet.commands import signing
+
+    found = signing.verify(project, reference)
+    _print(found, quiet=not json, json=json)
+    if not found.is_good:
+        raise typer.Exit(Exit.NO)
 
 
 @app.command(name="status")
@@ -955,7 +1021,9 @@ def _watched(
         yield progress
 
 
-def _print(found: "Scored | Exported", *, quiet: bool, json: bool) -> None:
+def _print(
+    found: "Scored | Exported | NewKey | Signed | Verdict", *, quiet: bool, json: bool
+) -> None:
     """Say what a command has made, to whoever doesn't read its log."""
     if json:
         from dataclasses import asdict
@@ -1199,10 +1267,12 @@ def _show_history(found: "History") -> None:
     if found.faults is not None:
         for fault in found.faults:
             console.print(f"FAULT {fault}", markup=False, soft_wrap=True)
-        count = len(found.lines)
+        count, signed = len(found.lines), found.n_signatures
         if not found.faults:
             lines = "line" if count == 1 else "lines"
             console.print(f"{count} {lines} checked: none was altered or removed.")
+        if signed:
+            console.print(f"{signed} signature{'s' if signed > 1 else ''} checked.")
 
 
 def _show_diagnosis(found: "Diagnosis") -> None:

@@ -17,5 +17,9 @@ class StoreError(RatchetError, RuntimeError):
     """MLflow's tracking store or registry can't be reached, or lacks what was asked for."""
 
 
+class AlteredError(StoreError):
+    """The files of a registered version are not those that were put on record."""
+
+
 class InterruptionError(RatchetError):
     """Ctrl-C, or SIGTERM as a container gets it: the command line exits with 130."""

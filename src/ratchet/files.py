@@ -79,8 +79,10 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write ``content`` to ``path`` through a temporary name, flushed to the disk.
+
+    Nobody but the owner can read the temporary file; ``mode`` says who may read the other.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                fresh.chmod(0o644)
+                fresh.chmod(mode)
                 fresh.replace(path)
         except BaseException:
             fresh.unlink(missing_ok=True)

@@ -66,6 +66,13 @@ def resolve(path: str) -> Callable[..., Any]:
         function = getattr(function, part)
     if not callable(function):
         raise ValueError(f"{path!r} is no function.")
+    written_in = str(getattr(function, "__module__", None) or "another module")
+    if allowed is not None and written_in.partition(".")[0] not in allowed:
+        # A module that imports pandas knows pandas.read_pickle, and no model may ask for that.
+        raise ValueError(
+            f"The model wants to run {path!r}, which {module} has from {written_in}, and that is"
+            f" not among the modules it may use: {', '.join(sorted(allowed)) or 'none'}."
+        )
     return function
 
 

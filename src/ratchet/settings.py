@@ -46,6 +46,7 @@ _WANTED = {
     "model_type": "a section with settings of its own",
 }
 
+_TYPE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _SPAN = re.compile(r"^([1-9]\d*) (day|week|month|year)s?$")
 
 
@@ -63,6 +64,24 @@ class Section(BaseModel):
 
 def _checked_expression(text: str) -> str:
     expressions.parse(text)
+    return text
+
+
+def _checked_type(text: str) -> str:
+    # A star or a module would trust what nobody has looked at, and what is yet to be written.
+    if not _TYPE.fullmatch(text):
+        raise ValueError(
+            f"must be the full name of one class or function, such as a.b.C, got {_shown(text)}"
+        )
+    return text
+
+
+def _checked_key_file(text: str) -> str:
+    # Parameter files are committed and copied to every run; what was given isn't told either.
+    if "PRIVATE KEY" in text or "\n" in text:
+        raise ValueError("must be the path of a file; a key itself is not to be written here")
+    if not text.strip():
+        raise ValueError("must be the path of a file, got ''")
     return text
 
 
@@ -623,8 +642,23 @@ class Registry(Section):
     """Stage that the champion holds; null sets the alias only."""
     alias: Name = "champion"
     """Alias that points at the champion."""
-    trusted_types: list[str] = []
+    trusted_types: list[Annotated[str, AfterValidator(_checked_type)]] = []
     """Classes in models of others that may be loaded beside the backends' own, such as `a.b.C`."""
+    signing_key: Annotated[str, AfterValidator(_checked_key_file)] | None = None
+    """File of the private key by which promote signs; null takes RATCHET_SIGNING_KEY, if set."""
+    require_signature: bool = False
+    """Whether serve, predict, export and monitor load only versions that public_keys vouch for."""
+    public_keys: list[Annotated[str, AfterValidator(_checked_key_file)]] = []
+    """Files of the public keys whose signatures count, such as `keys/release.pub`."""
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> "Registry":
+        if self.require_signature and not self.public_keys:
+            raise ValueError(
+                "public_keys must name a file with require_signature, or no version could ever be"
+                " loaded, got []"
+            )
+        return self
 
 
 class Tracking(Section):
@@ -743,7 +777,12 @@ class Settings(Section):
     @property
     def ledger_name(self) -> str:
         """Name of the experiment with the decisions on the registered model."""
-        return f"{self.model_name} decisions"
+        return ledger_of(self.model_name)
+
+
+def ledger_of(model: str) -> str:
+    """Name the experiment with the decisions on a registered model."""
+    return f"{model} decisions"
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:

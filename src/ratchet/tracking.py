@@ -573,7 +573,10 @@ def log_model(model: LoggedModel) -> str:
 
 
 def load_model(
-    uri: str, modules: Iterable[str] = (), trusted: Collection[str] | None = None
+    uri: str,
+    modules: Iterable[str] = (),
+    trusted: Collection[str] | None = None,
+    folder: Path | None = None,
 ) -> Any:
     """Load the model of a folder or a ``models:/`` URI, without pickle.
 
@@ -593,6 +596,8 @@ def load_model(
     trusted : collection of str, optional
         Classes and functions that it may hold, by their full names, beside those that skops
         knows; None takes ``vetting.known_types()``.
+    folder : Path, optional
+        Where the files of the URI lie already.
 
     Raises
     ------
@@ -603,15 +608,18 @@ def load_model(
     RatchetError
         If the libraries that are installed can't make it of what others have saved.
     """
-    with _fetched(uri) as folder, translated(), _other_libraries_told(uri, folder):
-        saved = vetting.Saved.read(folder)
+    held = _fetched(uri) if folder is None else nullcontext(folder)
+    with held as place, translated(), _other_libraries_told(uri, place):
+        saved = vetting.Saved.read(place)
+        if saved.detour:
+            raise StoreError(f"The model {uri} is not loaded: {saved.detour}.")
         if saved.unsafe_format:
             raise StoreError(
                 f"The model {uri} is saved with {saved.unsafe_format}, which may run any code when"
                 " it is loaded. Log it with mlflow.sklearn.log_model and"
                 f" serialization_format='skops', or with {', '.join(vetting.PLAIN_LOADERS)}."
             )
-        with _own_code_only(uri, folder, modules) as allowed:
+        with _own_code_only(uri, place, modules) as allowed:
             known = vetting.known_types() if trusted is None else trusted
             strange = saved.strange_types(known, allowed)
             if strange:
@@ -621,7 +629,7 @@ def load_model(
                     f" {'it' if len(strange) == 1 else 'them'} in registry.trusted_types."
                 )
             load = mlflow.sklearn.load_model if saved.is_sklearn else mlflow.pyfunc.load_model
-            return load(str(folder))
+            return load(str(place))
 
 
 @contextmanager

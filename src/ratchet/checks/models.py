@@ -5,11 +5,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlparse
+from zipfile import BadZipFile
 
 from ratchet import backends, files, sources, vetting
 from ratchet.checks.base import Said, Site, SkipError, error, ok, quoted, some, warning
 from ratchet.checks.stores import NOT_YET
 from ratchet.errors import RatchetError
+from ratchet.manifest import Manifest
 
 
 def leader_loads(site: Site) -> Iterator[Said]:
@@ -70,7 +72,7 @@ def champion_loads(site: Site) -> Iterator[Said]:
             quoted("python", "src", "rollback", "--reason", "its files are gone"),
         )
         return
-    fault = _refused(site, folder)
+    fault = _refused(site, folder) or _changed(site, champion, folder)
     if fault:
         yield error(
             f"{where} can't be loaded: {fault}",
@@ -147,6 +149,25 @@ def _folder_of(site: Site, version: Any) -> Path | None:
     return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
 
 
+def _changed(site: Site, champion: Any, folder: Path) -> str:
+    """Say so when a version's files are not those that were promoted or signed; else empty."""
+    from ratchet.registry import integrity
+    from ratchet.registry.versions import DIGEST_TAG, Version
+
+    promoted, settings = champion.tags.get(DIGEST_TAG), site.project.settings
+    try:
+        manifest = Manifest.read(folder)
+        if promoted not in (None, manifest.digest):
+            return f"its files in {folder} are not those that were promoted"
+        if not settings.registry.require_signature:
+            return ""
+        version = Version(champion.name, int(champion.version), champion.run_id or "")
+        found = integrity.Found(version, manifest, champion.tags, promoted is not None)
+        return integrity.signature_fault(found, integrity.public_keys(site.project))
+    except RatchetError as fault:
+        return str(fault).rstrip(".")
+
+
 def _refused(site: Site, folder: Path) -> str:
     """Say why a model would not be loaded; empty when it would."""
     saved = vetting.Saved.read(folder)
@@ -155,13 +176,18 @@ def _refused(site: Site, folder: Path) -> str:
     strangers = sources.strangers(folder / "code")
     if strangers:
         return f"it comes with code that this project has not: {', '.join(strangers)}"
+    if saved.detour:
+        return saved.detour
     if saved.unsafe_format:
         return f"it is saved with {saved.unsafe_format}, which may run any code"
     if not saved.lists_types:
         return ""
     if not saved.file.is_file():
         return f"{saved.file} is not there"
-    unknown = saved.unlisted_types()
+    try:
+        unknown = saved.unlisted_types()
+    except (OSError, ValueError, KeyError, BadZipFile) as fault:
+        return f"{saved.file} can't be read: {fault}"
     if unknown:
         return f"skops does not trust {some(unknown)}; the backend's trusted_types must name them"
     choices = site.project.settings.train

@@ -10,9 +10,10 @@ import pandas as pd
 from ratchet import evaluation, gates, model, recorded, settings, slices
 from ratchet.commands.comparison import Paired, SliceLine, Slices
 from ratchet.commands.training import PREDICTED, Training, type_of
-from ratchet.errors import RatchetError
+from ratchet.errors import AlteredError, RatchetError
 from ratchet.metrics import Metric, Predictions
 from ratchet.project import Project
+from ratchet.registry.versions import Version
 from ratchet.schema import Kind, Schema
 from ratchet.serving import models
 from ratchet.steps import evaluate, judgement, prepare
@@ -183,8 +184,16 @@ def _predicted(
         )
     into = training.folder / f"model-{training.letter}"
     try:
-        folder = recorded.download_model(f"models:/{training.record.models[-1]}", into)
-        return model.predict(models.load(project, str(folder)), rows, training.schema)
+        named = training.reference
+        if named.model is not None and named.version is not None:
+            version = Version(named.model, named.version, named.run_id)
+            asked = models.load_version(project, version, signed=False)
+        else:
+            folder = recorded.download_model(f"models:/{training.record.models[-1]}", into)
+            asked = models.load(project, str(folder))
+        return model.predict(asked, rows, training.schema)
+    except AlteredError as error:
+        raise _NotComparableError(str(error).rstrip(".")) from None
     except (RatchetError, KeyError, ValueError, TypeError, AttributeError) as error:
         told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")
         raise _NotComparableError(

@@ -6,8 +6,12 @@ from typing import Any
 
 from ratchet import tracking
 from ratchet.errors import RatchetError
+from ratchet.manifest import Manifest
 from ratchet.project import Project
+from ratchet.registry import integrity
 from ratchet.registry.ledger import Ledger, Line, champion_at
+from ratchet.registry.versions import Version
+from ratchet.serving import models
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class History:
     """Line that had made the champion of that moment."""
     faults: tuple[str, ...] | None = None
     """What was altered or removed; None when that was not asked for."""
+    n_signatures: int = 0
+    """Signatures that were verified, where ``registry.public_keys`` names keys."""
 
     def plain(self) -> dict[str, Any]:
         """Give the history as plain values, for JSON."""
@@ -36,6 +42,7 @@ class History:
             value["served"] = _plain(self.served) if self.served else None
         if self.faults is not None:
             value["faults"] = list(self.faults)
+            value["signatures"] = self.n_signatures
         return value
 
 
@@ -50,12 +57,12 @@ def read(project: Project, *, at: str | None = None, verify: bool = False) -> Hi
         A moment, as ISO 8601. A day without a time means its end, a time
         without a zone is in UTC.
     verify : bool
-        Whether to check every line and its evidence.
+        Whether to check every line, its evidence, and signatures by keys that are known.
 
     Raises
     ------
     RatchetError
-        If ``at`` can't be read.
+        If ``at`` or a public key can't be read.
     StoreError
         If the store fails.
     """
@@ -66,13 +73,19 @@ def read(project: Project, *, at: str | None = None, verify: bool = False) -> Hi
     if ledger is None:
         return History(model, (), moment, None, () if verify else None)
     lines = ledger.lines()
+    signed = integrity.verified(project, ledger, lines, _files_of) if verify else None
     return History(
         model=model,
         lines=lines,
         at=moment,
         served=champion_at(lines, moment) if moment else None,
-        faults=tuple(ledger.faults()) if verify else None,
+        faults=(*ledger.faults(), *signed.faults) if signed else None,
+        n_signatures=signed.n_good if signed else 0,
     )
+
+
+def _files_of(version: Version) -> Manifest:
+    return models.fetch(version).manifest
 
 
 def _moment(text: str) -> datetime:

@@ -15,14 +15,15 @@ import pandas as pd
 import yaml
 
 from ratchet import files, likeness, lineage, recorded, scratch, table, tracking
-from ratchet.errors import DataError, InterruptionError, RatchetError, StoreError
+from ratchet.errors import AlteredError, DataError, InterruptionError, RatchetError, StoreError
 from ratchet.interrupts import terminated_as_interrupt
 from ratchet.likeness import Distance
 from ratchet.metrics import Predictions
 from ratchet.project import Project
 from ratchet.recipe import Recipe
-from ratchet.registry import references
+from ratchet.registry import integrity, references
 from ratchet.registry.references import Reference
+from ratchet.registry.versions import Version
 from ratchet.scratch import Interpreter, StepError
 from ratchet.steps import prepare
 from ratchet.steps.origin import LIBRARIES
@@ -84,6 +85,8 @@ class Kind(StrEnum):
     """The run doesn't say what it takes; mostly since this project didn't make it."""
     NO_MODEL = "no_model"
     """The store has not got the model any more."""
+    ALTERED = "altered"
+    """The version's files are not those that were promoted."""
     COMMIT_GONE = "commit_gone"
     """The repository has not got the commit."""
     PATCH = "patch"
@@ -419,7 +422,13 @@ class _Attempt:
                 if found.model
                 else tracking.model_uri_of(self._recipe.run_id)
             )
-            return recorded.download_model(uri, self._folder / "before")
+            folder = recorded.download_model(uri, self._folder / "before")
+            if found.model is not None and found.version is not None:
+                integrity.check(Version(found.model, found.version, found.run_id), folder)
+            return folder
+        except AlteredError as error:
+            self._tell(Kind.ALTERED, str(error).rstrip("."))
+            return None
         except StoreError as error:
             self._tell(Kind.NO_MODEL, str(error).rstrip("."))
             return None

@@ -13,7 +13,7 @@ from typing import Any
 
 from ratchet.registry import versions
 from ratchet.registry.ledger import Kind, Ledger, Line
-from ratchet.registry.versions import PREVIOUS_ALIAS, Version
+from ratchet.registry.versions import DIGEST_TAG, PREVIOUS_ALIAS, Version
 from ratchet.settings import Settings
 
 # A process that writes late puts an alias right again by itself; only what stays after this many
@@ -98,12 +98,28 @@ def last_move(lines: Sequence[Line]) -> Line | None:
     return next((line for line in reversed(lines) if line.kind.moves), None)
 
 
-def carry_out(settings: Settings, ledger: Ledger, line: Line) -> Line:
+def carry_out(
+    settings: Settings,
+    ledger: Ledger,
+    line: Line,
+    sign: Callable[[Version], object] | None = None,
+) -> Line:
     """Make the registry show what a line says; repeating it changes nothing.
 
     The alias moves in one write: it always points at a champion, the old one
     or the new. The stage moves right before it, also in one; MLflow can't do
     both at once, so that for as long as a write takes they differ.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names the registered model, the stage and the alias.
+    ledger : Ledger
+        The ledger.
+    line : Line
+        Of that ledger.
+    sign : callable, optional
+        Signs the version of the line, before anybody looks for it.
 
     Returns
     -------
@@ -116,6 +132,8 @@ def carry_out(settings: Settings, ledger: Ledger, line: Line) -> Line:
         If the store or the registry fails.
     """
     version = _version(settings, ledger, line)
+    if sign is not None:
+        sign(version)
     for write in _writes(settings, ledger, line, version):
         if _is_last(ledger, line):
             write()
@@ -168,6 +186,8 @@ def _tags(evidence: Mapping[str, Any], line: Line) -> dict[str, str]:
         for name, value in evidence.get("tags", {}).items()
         if not str(name).startswith(_NOT_ON_VERSIONS)
     }
+    if line.files:
+        tags[DIGEST_TAG] = line.files
     return tags | {"ratchet.decision": line.kind, "ratchet.decision_run": line.decision_run}
 
 
@@ -200,7 +220,8 @@ def _version(settings: Settings, ledger: Ledger, line: Line) -> Version:
 
 
 def _registered(settings: Settings, ledger: Ledger, line: Line) -> Version:
-    evidence = ledger.evidence_of(line)
+    # It says which model that is, and lies where others may write.
+    evidence = ledger.evidence_of(line, exact=True)
     return versions.register(
         settings,
         run_id=line.run_id,

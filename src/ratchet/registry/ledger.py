@@ -28,13 +28,14 @@ from mlflow.exceptions import MlflowException
 from ratchet import tracking
 from ratchet.errors import StoreError
 from ratchet.project import masked
-from ratchet.settings import Settings
+from ratchet.settings import Settings, ledger_of
 
 EVIDENCE = "decision.json"
 """Artifact of a decision run that holds all the numbers."""
 
 _INDEX_TAG = "ratchet.ledger_index"
 _NUMBER_TAG = "ratchet.ledger_number"
+_SIGNATURE = "signature"
 # A line is a param, and MLflow cuts those at 6,000 characters without a word.
 _MAX_REASON = 2000
 
@@ -87,6 +88,8 @@ class Line:
     """SHA-256 of the evidence."""
     previous: str
     """Digest of the line above; empty for the first."""
+    files: str = ""
+    """Digest of the model's files; empty where nothing was registered, and before it was kept."""
     bound: int | None = None
     """Version that was registered for the line after it was written."""
 
@@ -105,6 +108,8 @@ class Line:
         """The line as it is written: JSON with a fixed order of keys."""
         value = asdict(self)
         del value["bound"]
+        if not self.files:  # earlier versions of this project knew of none, and digests stay
+            del value["files"]
         return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -201,14 +206,25 @@ class Ledger:
         StoreError
             If the store fails, or the ledger's experiment was deleted or is no ledger.
         """
-        name = experiment_name(settings)
+        return cls.of(settings.model_name)
+
+    @classmethod
+    def of(cls, model: str) -> "Ledger | None":
+        """Find the ledger of a registered model; None before any decision.
+
+        Raises
+        ------
+        StoreError
+            As for ``find``.
+        """
+        name = ledger_of(model)
         with tracking.translated():
             found = mlflow.MlflowClient().get_experiment_by_name(name)
         if found is None:
             return None
         if found.lifecycle_stage == "deleted":
             raise StoreError(
-                f"The ledger of {settings.model_name}, the experiment {name!r}, was deleted."
+                f"The ledger of {model}, the experiment {name!r}, was deleted."
                 f" Restore it: mlflow experiments restore --experiment-id {found.experiment_id}"
             )
         index = found.tags.get(_INDEX_TAG)
@@ -217,7 +233,7 @@ class Ledger:
                 f"The experiment {name!r} is not a ledger: it has no tag {_INDEX_TAG}."
                 " Rename it, or name another registered model in registry.model."
             )
-        return cls(settings.model_name, found.experiment_id, index)
+        return cls(model, found.experiment_id, index)
 
     def lines(self) -> tuple[Line, ...]:
         """Read all lines, with the versions that were bound to them."""
@@ -246,6 +262,7 @@ class Ledger:
         basis: str,
         evidence: Mapping[str, Any],
         tags: Mapping[str, str],
+        files: str = "",
     ) -> Line | None:
         """Write the evidence of a decision, and claim the next line for it.
 
@@ -267,6 +284,8 @@ class Ledger:
             All numbers, as plain values.
         tags : mapping of str to str
             What the decision run says about itself in the UI.
+        files : str
+            Digest of the model's files, where the decision registers it.
 
         Returns
         -------
@@ -309,6 +328,7 @@ class Ledger:
                 decision_run=run.info.run_id,
                 evidence=_sha256(content),
                 previous=last.digest if last else "",
+                files=files,
             )
             with TemporaryDirectory() as folder:
                 path = Path(folder) / EVIDENCE
@@ -326,6 +346,20 @@ class Ledger:
     def bind(self, line: Line, version: int) -> int:
         """Say once which version a line made; return the one that was said first."""
         return int(self._write_once(_key(line.number, "version"), str(version)))
+
+    def sign(self, line: Line, key: str, signature: str) -> str:
+        """Keep a signature of the version of a line; return the one that was kept first."""
+        return self._write_once(_key(line.number, f"{_SIGNATURE}.{key}"), signature)
+
+    def signatures(self) -> Mapping[int, Mapping[str, str]]:
+        """Read all signatures: by the line, then by the key."""
+        found: dict[int, dict[str, str]] = {}
+        for name, text in self._params().items():
+            number, _, rest = name.partition(".")
+            what, _, key = rest.partition(".")
+            if what == _SIGNATURE and number.isdigit():
+                found.setdefault(int(number), {})[key] = text
+        return found
 
     def finish(self, line: Line) -> None:
         """Say that the registry shows what a line says."""
@@ -390,18 +424,31 @@ class Ledger:
             if number is not None and run.info.run_id not in listed:
                 yield f"line {number} was removed: the decision {run.info.run_id} names it"
 
-    def evidence_of(self, line: Line) -> dict[str, Any]:
+    def evidence_of(self, line: Line, *, exact: bool = False) -> dict[str, Any]:
         """Read the evidence of a line.
+
+        Parameters
+        ----------
+        line : Line
+            The line.
+        exact : bool
+            Whether it must be what the line holds the digest of.
 
         Raises
         ------
         StoreError
-            If it is gone.
+            If it is gone, or is something else and must not be.
         """
         with tracking.translated():
             content = _evidence(mlflow.MlflowClient().get_run(line.decision_run))
         if content is None:
             raise StoreError(f"The evidence of line {line.number} of the ledger is gone.")
+        if exact and _sha256(content) != line.evidence:
+            raise StoreError(
+                f"The evidence of line {line.number} of the ledger was altered: {EVIDENCE} of run"
+                f" {line.decision_run} is not what the line holds the digest of. Restore it from a"
+                " backup of the artifact store."
+            )
         value: dict[str, Any] = json.loads(content)
         return value
 

@@ -19,6 +19,9 @@ from ratchet.settings import Settings
 RUN_TAG = "ratchet.run"
 """Tag of a version that names the run that trained it."""
 
+DIGEST_TAG = "ratchet.model_digest"
+"""Tag of a version with the digest of its files, as they were when it was promoted."""
+
 PREVIOUS_ALIAS = "previous"
 """Alias of the version that was the champion before."""
 
@@ -119,6 +122,19 @@ def is_unknown(model: str, error: MlflowException) -> bool:
     except MlflowException as second:
         return _is_gone(second)
     return False
+
+
+def tags_of(version: Version) -> dict[str, str]:
+    """Read what is said of a version.
+
+    Raises
+    ------
+    StoreError
+        If the registry fails, or there is no such version any more.
+    """
+    with tracking.translated():
+        found = mlflow.MlflowClient().get_model_version(version.model, str(version.number))
+    return dict(found.tags)
 
 
 def of_run(settings: Settings, run_id: str) -> Version | None:

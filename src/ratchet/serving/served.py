@@ -98,8 +98,10 @@ def load(project: Project, version: Version) -> Served:
 
     Raises
     ------
+    AlteredError
+        If its files are not those that were promoted.
     StoreError
-        If it can't be loaded, or its training's record is gone.
+        If it can't be loaded, must be signed and isn't, or its training's record is gone.
     """
     training = recorded.training_of(version.run_id)
     prepared = training.tags.get("ratchet.prepare_run")
@@ -109,7 +111,8 @@ def load(project: Project, version: Version) -> Served:
             f" {training.run_id} names no run of prepare, which knows the columns."
         )
     schema = _read(prepared, "schema.json", lambda text: Schema.from_dict(json.loads(text)))
-    return Served(version, models.load(project, version.uri), schema, training)
+    loaded = models.load_version(project, version, signed=True)
+    return Served(version, loaded, schema, training)
 
 
 def example(version: Version) -> bytes | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet import clusters as clustering
-from ratchet import conformal, drift, evaluation, files, metrics, model, runfile, tracking
+from ratchet import conformal, drift, evaluation, files, metrics, model, runfile, table, tracking
 from ratchet.conformal import Conformal, Coverage
 from ratchet.drift import Expected
 from ratchet.evaluation import Evaluation
@@ -238,7 +238,7 @@ def _on_unseen_rows(
     A model that knows rows by heart is right about their repetitions, and only
     these scores tell what it makes of a new one.
     """
-    seen = np.load(project.trained / ROWS_FILE, allow_pickle=False)
+    seen = table.read_array(project.trained / ROWS_FILE, made_by="train")
     new = ~np.isin(rows[prepare.ROW].to_numpy(), seen)
     if schema.target is None or new.all() or new.sum() < MIN_UNSEEN:
         return {}

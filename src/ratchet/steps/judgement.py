@@ -10,10 +10,21 @@ from weakref import finalize
 import numpy as np
 import pandas as pd
 
-from ratchet import behaviour, cost, evaluation, gates, leakage, metrics, model, slices, tracking
+from ratchet import (
+    behaviour,
+    cost,
+    evaluation,
+    gates,
+    leakage,
+    metrics,
+    model,
+    slices,
+    table,
+    tracking,
+)
 from ratchet.behaviour import CheckResult
 from ratchet.cost import Cost
-from ratchet.errors import RatchetError, StoreError
+from ratchet.errors import AlteredError, RatchetError, StoreError
 from ratchet.evaluation import Difference
 from ratchet.gates import GateResult, SliceReport
 from ratchet.lineage import Lineage
@@ -182,6 +193,8 @@ def judge(
     ------
     RatchetError
         If a step has not run.
+    AlteredError
+        If the champion's files are not those that were promoted.
     StoreError
         If MLflow's store fails, or hasn't got the champion's files.
     """
@@ -365,7 +378,7 @@ class _Duel:
             return cls((GateResult("better_than_champion", False, told),), everything)
         try:
             theirs = model.predict(
-                models.load(bench.project, reigning.uri), bench.rows, bench.schema
+                models.load_version(bench.project, reigning, signed=False), bench.rows, bench.schema
             )
         except StoreError as error:  # the store's fault says nothing about the champion
             if not forced:
@@ -414,7 +427,7 @@ def _known_to(challenger: Challenger, rows: pd.DataFrame) -> np.ndarray:
     """Mark the rows that a challenger was trained on, as far as its folder or its run says."""
     if challenger.rows is None:
         return trained_on(rows, challenger.run_id)
-    return _among(rows, np.load(challenger.rows, allow_pickle=False))
+    return _among(rows, table.read_array(challenger.rows, made_by="train"))
 
 
 def _among(rows: pd.DataFrame, known: np.ndarray | None) -> np.ndarray:

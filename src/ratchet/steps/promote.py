@@ -6,18 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from math import isnan
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from ratchet import files, hooks, lineage, settings, tracking
-from ratchet.errors import RatchetError
+from ratchet import files, hooks, lineage, recorded, settings, tracking
+from ratchet.errors import AlteredError, RatchetError
 from ratchet.gates import GateResult
 from ratchet.lineage import Lineage
+from ratchet.manifest import Manifest, same_model
 from ratchet.project import Project, undisturbed
-from ratchet.registry import champion
+from ratchet.registry import champion, integrity, versions
 from ratchet.registry.champion import Standing
 from ratchet.registry.ledger import Kind, Line
+from ratchet.registry.versions import Version
 from ratchet.report.facts import Facts
 from ratchet.report.verdict import Decided
+from ratchet.serving import models
+from ratchet.signatures import PrivateKey
 from ratchet.steps import notes, origin, reports
 from ratchet.steps.judgement import Challenger, Judgement, challenger_of, judge
 from ratchet.tracking import File, Item, Score, Tag
@@ -146,6 +152,9 @@ def run(
     ------
     RatchetError
         If a step has not run, or ``force`` comes without a reason.
+    AlteredError
+        If the store keeps another model than was judged, or the champion's files were changed
+        and it is not forced.
     StoreError
         If MLflow's store fails.
     """
@@ -153,6 +162,8 @@ def run(
     if force and not reason.strip():
         raise RatchetError("--force needs a reason for the ledger: --reason 'why it must be'.")
     origin.require_clean(project)
+    # A key that can't be read is told before anything is decided.
+    key = None if dry_run else integrity.signing_key(project)
     on_phase("registry")
     tracking.connect(project)
     challenger = challenger_of(project, run_id, dry_run=dry_run)
@@ -173,6 +184,7 @@ def run(
     before = None if force else _before(project, challenger, standing)
     if before is not None:
         before.save(project)
+        _sign_again(before, key)
         _report_again(project, challenger, facts, standing, before)
         tracking.finish_given_run(project, "promote", [Tag("ratchet.decision", "no new candidate")])
         logger.info("promote: no new candidate; %s", before.reason)
@@ -180,7 +192,7 @@ def run(
     with tracking.run(project, "promote", parent=challenger.run_id) as step_run:
         origin.record(step_run, project, source)
         decision, judgement = _decide(
-            project, challenger, standing, source, on_phase, force=force, reason=reason
+            project, challenger, standing, source, on_phase, key, force=force, reason=reason
         )
         on_phase("log")
         decision.save(project)
@@ -201,6 +213,7 @@ def _decide(
     standing: Standing,
     source: Lineage,
     on_phase: Callable[[str], None],
+    key: PrivateKey | None,
     *,
     force: bool,
     reason: str,
@@ -214,6 +227,7 @@ def _decide(
         judgement = judge(project, challenger, standing.champion, source, on_phase, forced=force)
         on_phase("registry")
         decision = _told(project, challenger, judgement, force, reason)
+        manifest = _registered(project, challenger) if decision.kind.moves else None
         line = standing.ledger.begin(
             kind=decision.kind,
             after=standing.lines,
@@ -222,16 +236,61 @@ def _decide(
             version=None,
             reason=decision.reason,
             basis=_basis(project, challenger),
-            evidence=_evidence(project, challenger, decision, judgement, source),
+            evidence=_evidence(project, challenger, decision, judgement, source, manifest),
             tags=_tags(challenger, decision, source),
+            files=manifest.digest if manifest else "",
         )
         if line is not None:
             break
         logger.info("promote: another decision came first; judging again")
         standing = champion.settle(project.settings, tracking.experiment(project))
-    if line.kind.moves:
-        line = champion.carry_out(project.settings, standing.ledger, line)
+    if manifest is not None:
+
+        def sign(version: Version) -> None:
+            if key is not None:
+                integrity.sign(integrity.promoted(version, manifest), key)
+
+        line = champion.carry_out(project.settings, standing.ledger, line, sign)
+        if key is None and project.settings.registry.require_signature:
+            logger.warning(
+                "promote: version %s is not signed, and registry.require_signature is on: nobody"
+                " loads it before whoever holds a key has run `ratchet sign`",
+                line.champion,
+            )
     return decision.written_as(line), judgement
+
+
+def _registered(project: Project, challenger: Challenger) -> Manifest:
+    """Digest the files that are to be registered, which must be those that were judged.
+
+    Raises
+    ------
+    AlteredError
+        If the store keeps another model than the one that was judged, or than the one that was
+        promoted before.
+    """
+    with TemporaryDirectory(prefix="ratchet-") as folder:
+        kept = recorded.download_model(challenger.model_uri, Path(folder))
+        changes = same_model(kept, challenger.folder)
+        if changes:
+            raise AlteredError(
+                f"The store keeps another model of run {challenger.run_id} than the one that was"
+                f" judged, in {challenger.folder}: {', '.join(changes)}. It is not promoted. Train"
+                " again: dvc repro --force train, or python src train."
+            )
+        before = versions.of_run(project.settings, challenger.run_id)
+        if before is not None:
+            integrity.check(before, kept)
+        return Manifest.read(kept)
+
+
+def _sign_again(before: Decision, key: PrivateKey | None) -> None:
+    """Sign a champion that nobody has signed with this key: a kill may have come in between."""
+    if key is None or not before.promoted or before.version is None:
+        return
+    version = Version(before.model, before.version, before.run_id)
+    if not integrity.is_signed_by(version, key):
+        integrity.sign(models.fetch(version), key)
 
 
 def _facts(project: Project, challenger: Challenger) -> Facts | None:
@@ -382,6 +441,7 @@ def _evidence(
     decision: Decision,
     judgement: Judgement,
     source: Lineage,
+    manifest: Manifest | None,
 ) -> dict[str, Any]:
     """Collect all that the decision rests on, as plain values."""
     rules = settings.flat(project.settings)
@@ -392,6 +452,7 @@ def _evidence(
             "name": challenger.name,
             "model_uri": challenger.model_uri,
             "test_digest": challenger.test_digest,
+            integrity.EVIDENCE_KEY: dict(manifest.files) if manifest else None,
             "tags": _tags(challenger, decision, source),
             "summary": reports.summary(project, challenger.run_id, decision.metric, decision.gates),
             "rules": {name: rules[name] for name in rules if name.startswith("promote.")},

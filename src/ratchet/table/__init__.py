@@ -1,6 +1,6 @@
 """Reads a file or a folder of parquet or CSV, and prepares the columns a model may see."""
 
-from ratchet.table.keeping import read_parquet, row_hashes, write_parquet
+from ratchet.table.keeping import read_array, read_parquet, row_hashes, write_parquet
 from ratchet.table.pieces import Piece, TableFile, one_schema
 from ratchet.table.preparing import (
     Prepared,
@@ -22,6 +22,7 @@ __all__ = [
     "matching",
     "one_schema",
     "prepare_table",
+    "read_array",
     "read_parquet",
     "read_table",
     "row_hashes",

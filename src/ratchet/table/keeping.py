@@ -62,6 +62,33 @@ def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
         ) from None
 
 
+def read_array(path: Path, made_by: str) -> np.ndarray:
+    """Read what ``numpy.save`` wrote, without the objects that only a pickle could hold.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+    made_by : str
+        Name of the step that writes it, for the message.
+
+    Raises
+    ------
+    RatchetError
+        If it isn't there, or is no array of plain values.
+    """
+    try:
+        array: np.ndarray = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
+    except (OSError, EOFError, ValueError) as error:
+        raise RatchetError(
+            f"{path} is not a whole array of plain values ({reason(error)}). Run the step"
+            f" {made_by} again."
+        ) from None
+    return array
+
+
 def row_hashes(frame: pd.DataFrame) -> np.ndarray:
     """Give each row a number that depends on its values alone.
 
