@@ -563,6 +563,11 @@ def load_model(
         folder = Path(uri if Path(uri).is_dir() else mlflow.artifacts.download_artifacts(uri))
     with translated(), _other_libraries_told(uri, folder):
         saved = vetting.Saved.read(folder)
+        if saved.strays:
+            raise StoreError(
+                f"The model {uri} names what lies outside of its own files:"
+                f" {', '.join(saved.strays)}. Nothing of it is read. Log the model again."
+            )
         if saved.unsafe_format:
             raise StoreError(
                 f"The model {uri} is saved with {saved.unsafe_format}, which may run any code when"

@@ -5,9 +5,9 @@ to put on the path, and which library reads it. Whoever wrote the model wrote th
 so that all three are held against lists of the project's.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -72,6 +72,19 @@ class Saved:
         return ""
 
     @property
+    def strays(self) -> list[str]:
+        """Paths in it that lead out of its folder, and folders of code where none may be."""
+        return sorted({*_leading_out(self.flavors), *self._other_code})
+
+    @property
+    def _other_code(self) -> Iterator[str]:
+        # What is called code is looked at before it is loaded: see ``sources.strangers``.
+        for flavor in self.flavors.values():
+            named = flavor.get("code") if isinstance(flavor, dict) else None
+            if named and named != "code":
+                yield f"code: {named}"
+
+    @property
     def lists_types(self) -> bool:
         """Whether skops reads it, with a list of what is to be trusted."""
         return self.is_sklearn or self._skops.get("serialization_format") == _SKOPS
@@ -119,6 +132,17 @@ class Saved:
     def _of(self, flavor: str) -> Mapping[str, Any]:
         found = self.flavors.get(flavor)
         return found if isinstance(found, dict) else {}
+
+
+def _leading_out(value: Any) -> Iterator[str]:
+    """Yield every text in nested values that is a path out of the folder they belong to."""
+    if isinstance(value, str):
+        path = PurePath(value)
+        if path.is_absolute() or ".." in path.parts:
+            yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leading_out(each)
 
 
 def known_types(

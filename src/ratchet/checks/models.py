@@ -155,6 +155,8 @@ def _refused(site: Site, folder: Path) -> str:
     strangers = sources.strangers(folder / "code")
     if strangers:
         return f"it comes with code that this project has not: {', '.join(strangers)}"
+    if saved.strays:
+        return f"it names what lies outside of its own files: {', '.join(saved.strays)}"
     if saved.unsafe_format:
         return f"it is saved with {saved.unsafe_format}, which may run any code"
     if not saved.lists_types:

@@ -27,6 +27,7 @@ from mlflow.exceptions import MlflowException
 
 from ratchet import tracking
 from ratchet.errors import StoreError
+from ratchet.report.pieces import escaped
 from ratchet.settings import Settings
 
 EVIDENCE = "decision.json"
@@ -284,7 +285,7 @@ class Ledger:
                     **tags,
                     tracking.STEP_TAG: "decision",
                     "ratchet.decision": kind,
-                    "mlflow.note.content": reason,
+                    "mlflow.note.content": escaped(reason),
                 },
             )
             # A finished run still takes what follows, and a crash leaves none RUNNING.
