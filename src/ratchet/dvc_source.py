@@ -60,8 +60,8 @@ class DvcDatasetSource(FileSystemDatasetSource):
         found = _URI.fullmatch(uri)
         if found is None:
             raise DataError(
-                f"{_masked(uri)!r} is no dvc:// URI. One is dvc://REPO@COMMIT/PATH?md5=VERSION, with"
-                " the commit in full and '@', '?' and '#' percent-encoded."
+                f"{_masked(uri)!r} is no dvc:// URI. One is dvc://REPO@COMMIT/PATH?md5=VERSION,"
+                " with the commit in full and '@', '?' and '#' percent-encoded."
             )
         self._uri = uri
         self.repo, self.path = _plain(found["repo"]), _plain(found["path"])

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import PurePath
+from typing import Any
 
 SECRET_FILES = (
     *(".env", ".env.*", "*.env", ".envrc"),
@@ -27,7 +28,7 @@ _SIGNED = re.compile(
 )
 _ASKED = re.compile(
     r"(?i)([?&;](?:[\w.-]*(?:token|passw(?:or)?d|pwd|secret|api_?key|signature)|sig|key))="
-    r"[^&\s'\"]+"
+    r"[^&;\s'\"]+"
 )
 # Addresses that are a secret in whole: whoever has one may write to the channel.
 _CHANNEL = re.compile(
@@ -67,6 +68,21 @@ def masked(text: str) -> str:
     text = _CHANNEL.sub(r"\1***", text)
     text = _SIGNED.sub(r"\1=***", _ASKED.sub(r"\1=***", text))
     return _HEADER.sub(r"\1***", text)
+
+
+def masked_in(value: Any) -> Any:
+    """Hide what is secret in every text of nested lists and mappings.
+
+    Examples
+    --------
+    >>> masked_in({"promoted": ["curl", "https://me:secret@host/told"], "seconds": 60.0})
+    {'promoted': ['curl', 'https://***@host/told'], 'seconds': 60.0}
+    """
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, dict):
+        return {name: masked_in(each) for name, each in value.items()}
+    return [masked_in(each) for each in value] if isinstance(value, list) else value
 
 
 def is_secret_file(name: str) -> bool:

@@ -50,6 +50,8 @@ _WANTED = {
 MOST_CHARACTERS = 2**20
 MOST_VALUES = 100_000
 MOST_DEEP = 50
+# What is larger is no finite number of a computer's.
+MOST_BITS = 1_000
 
 _SPAN = re.compile(r"^([1-9]\d*) (day|week|month|year)s?$")
 
@@ -904,6 +906,8 @@ def _from_yaml(text: str) -> Any:
         seen += 1
         if depth > MOST_DEEP:
             raise ValueError(f"it is nested more than {MOST_DEEP} deep")
+        if isinstance(each, int) and each.bit_length() > MOST_BITS:
+            raise ValueError(f"it holds a whole number of more than {MOST_BITS} bits")
         if seen > MOST_VALUES:
             raise ValueError(f"it holds more than {MOST_VALUES:,} values, aliases included")
         if isinstance(each, dict):

@@ -145,10 +145,7 @@ def _recorded(project: Project, data: DataState) -> Lineage:
 
 def _told(choices: settings.Settings) -> dict[str, Any]:
     """Give all settings as a run records them, without what is secret in an address."""
-    return {
-        name: masking.masked(value) if isinstance(value, str) else value
-        for name, value in settings.flat(choices).items()
-    }
+    return {name: masking.masked_in(each) for name, each in settings.flat(choices).items()}
 
 
 def _named_modules(choices: settings.Settings) -> tuple[str, ...]:
