@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Clone
 from test_lineage import applied, git, nobodys_settings, record, repo, write
 
 from ratchet import hooks, lineage, masking, settings, sources, tracking
