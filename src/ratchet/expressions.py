@@ -499,7 +499,8 @@ def _check_call(node: ast.Call, line: str) -> list[Any]:
         close = difflib.get_close_matches(name, FUNCTIONS, n=1)
         guess = f"; did you mean {close[0]}?" if close else "."
         raise ValueError(
-            f"calls {_short(name)}(), which is not a function{guess} Functions: {', '.join(FUNCTIONS)}."
+            f"calls {_short(name)}(), which is not a function{guess}"
+            f" Functions: {', '.join(FUNCTIONS)}."
             f" A column of this name is written col({_quoted(node, line)})."
         )
     usage = FUNCTIONS[name]

@@ -1,4 +1,4 @@
-"""What nobody must be told: passwords in addresses, keys in texts, and the files that hold them."""
+"""What must not be told as it is: secrets, files of secrets, and signs that a terminal obeys."""
 
 import re
 from pathlib import PurePath
@@ -43,6 +43,8 @@ _KEYS = re.compile(
     r"|\bgh[pousr]_\w{36}|\bgithub_pat_\w{50}|\bglpat-[\w-]{20}|\bxox[abeprs]-[\w-]{10}"
     r"|\bAIza[\w-]{35}|\bhf_[A-Za-z]{30}|\bsk-[A-Za-z0-9_-]{20}|\bpypi-[\w-]{50}"
 )
+# All but tabs and ends of lines; the last ones turn the order of what follows around.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # Signs by which a program puts a password in, so that none is written there.
 _WRITTEN_OUT = re.compile(r"://[^\s/@:'\"{}$<>]*:(?!\d+/|//|\*+@)[^\s@'\"{}$<>]+@|://\w{20,}@")
 
@@ -83,6 +85,17 @@ def masked_in(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: masked_in(each) for name, each in value.items()}
     return [masked_in(each) for each in value] if isinstance(value, list) else value
+
+
+def harmless(text: str) -> str:
+    r"""Write signs that a terminal obeys as escapes, wherever a name or a value has them.
+
+    Examples
+    --------
+    >>> harmless("no column 'a\x1b[2J'")
+    "no column 'a\\x1b[2J'"
+    """
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def is_secret_file(name: str) -> bool:
