@@ -142,9 +142,9 @@ def test_any_value_of_any_setting_is_taken_or_refused_in_a_sentence(name, value)
         max_size=3,
     )
 )
-def test_any_override_is_taken_or_refused_in_a_sentence(texts):
+def test_any_override_is_taken_or_refused_in_a_sentence(somewhere, texts):
     try:
-        settings.load(ROOT / "params.yaml", texts)
+        settings.load(somewhere / "odd.yaml", texts)
     except SettingsError as error:
         sentence(error)
 

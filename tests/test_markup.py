@@ -1,6 +1,10 @@
 """What a browser makes of names with markup in them: text, on every page that there is."""
 
 import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -90,13 +94,44 @@ def pages(store, tmp_path) -> dict[str, Path]:
     }
 
 
+@dataclass
+class Listening:
+    """A server that keeps what it was asked for."""
+
+    address: str
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def listening() -> Iterator[Listening]:
+    """Somewhere to send what a page knows."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kept.asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    kept = Listening(f"http://127.0.0.1:{server.server_port}/told")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield kept
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
 def plain(markdown: str) -> str:
     """Markdown without what it shows as it is: code, and what a backslash is before."""
     return re.sub(r"(`+)(?:(?!\1).)+\1", "", re.sub(r"\\.", "", markdown))
 
 
 @pytest.mark.slow
-def test_no_name_runs_on_any_page(browser, pages):
+def test_no_name_runs_on_any_page(browser, pages, listening):
     shown = {name for name in pages if name.endswith(".html")}
     assert shown >= {
         "prepared/profile.html",
@@ -128,11 +163,17 @@ def test_no_name_runs_on_any_page(browser, pages):
         assert opened.evaluate("document.querySelectorAll('iframe, base, object').length") == 0
         # And what does get into a page runs nothing, and asks nobody.
         opened.evaluate(
-            "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=hacked=1>')"
+            "there => document.body.insertAdjacentHTML('beforeend',"
+            " `<img src=${there} onload=hacked=1 onerror=hacked=1>`)",
+            listening.address,
         )
         opened.wait_for_function("document.images[document.images.length - 1].complete")
+        opened.evaluate(
+            "there => fetch(there, {mode: 'no-cors'}).then(() => hacked = 1, () => 0)",
+            listening.address,
+        )
         assert opened.evaluate("typeof hacked") == "undefined", name
-        assert [each for each in asked if each != address] == []
+        assert listening.asked == [], name
         opened.close()
     for name in sorted(set(pages) - shown):
         text = pages[name].read_text(encoding="utf-8")

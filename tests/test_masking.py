@@ -301,3 +301,29 @@ def test_what_is_masked_is_masked_by_one_function():
     from ratchet import project
 
     assert project.masked is tracking.masked is masking.masked
+
+
+# What a terminal obeys
+
+OBEYED = "a\x1b[2J\x1b]52;c;aGk=\x07b\x9b31m\u202etxt"
+SHOWN = "a\\x1b[2J\\x1b]52;c;aGk=\\x07b\\x9b31m\\u202etxt"
+
+
+def test_signs_that_a_terminal_obeys_are_shown_and_not_obeyed(tiny, call, tmp_path, caplog):
+    from conftest import tiny_table
+
+    from ratchet import terminal
+    from ratchet.report.pieces import escaped
+
+    params = tiny(tiny_table().rename(columns={"price": OBEYED}))
+    _, _, err = call("prepare", "--params", params)
+    assert f"{SHOWN[:20]}" in err
+    assert not masking._OBEYED.search(err.replace("\r", ""))
+    console = terminal.console()
+    with console.capture() as printed:
+        terminal.show_table(console, ("column", "told"), [(OBEYED, OBEYED)])
+        terminal.show_facts(console, [("name", OBEYED)], 8)
+    assert printed.get().count("\\x1b[2J") == 3
+    assert "\x1b[2J" not in printed.get()
+    assert not masking._OBEYED.search(escaped(OBEYED))
+    assert masking.harmless("two\nlines\tand ünïcode 🏠") == "two\nlines\tand ünïcode 🏠"

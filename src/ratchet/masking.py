@@ -20,14 +20,14 @@ SECRET_FILES = (
 """Patterns of the names of files that hold secrets, wherever they lie."""
 
 # A user before the host: with a password, in which SQLAlchemy takes a slash, or by himself. A
-# number and a slash after the colon are a port.
-_USER = re.compile(r"://(?:[^\s/@:'\"]*:(?!\d+/|//)[^\s@'\"]*|[^\s/]*)@")
+# number and a slash after the colon are a port; dvc://REPO@COMMIT names no user.
+_USER = re.compile(r"(?<!dvc)://(?:[^\s/@:'\"]*:(?!\d+/|//)[^\s@'\"]*|[^\s/]*)@")
 # Whoever has such an address may read what it names, for some minutes.
 _SIGNED = re.compile(
     r"(X-Amz-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|Signature)=[^&\s'\"]+"
 )
 _ASKED = re.compile(
-    r"(?i)([?&;](?:[\w.-]*(?:token|passw(?:or)?d|pwd|secret|api_?key|signature)|sig|key))="
+    r"(?i)([?&;](?:[\w.-]*(?:token|passw(?:or)?d|pwd|secret|api_?key|signature)(?:_?key)?|sig|key))="
     r"[^&;\s'\"]+"
 )
 # Addresses that are a secret in whole: whoever has one may write to the channel.

@@ -906,6 +906,8 @@ def _from_yaml(text: str) -> Any:
         seen += 1
         if depth > MOST_DEEP:
             raise ValueError(f"it is nested more than {MOST_DEEP} deep")
+        if isinstance(each, str):
+            each.encode()  # half of a letter can't be written down, and this says so
         if isinstance(each, int) and each.bit_length() > MOST_BITS:
             raise ValueError(f"it holds a whole number of more than {MOST_BITS} bits")
         if seen > MOST_VALUES:
@@ -1034,6 +1036,8 @@ def _problems(details: Sequence[ErrorDetails]) -> Iterator[str]:
 
 def _name(detail: ErrorDetails) -> str:
     """Give the dotted name of what a finding is about."""
+    if not detail["loc"]:
+        return "the name of a setting"
     path = [part for part in detail["loc"][:-1] if not _is_branch(part)]
     last = detail["loc"][-1]
     # The name of an unknown setting is the user's own, whatever it looks like.
