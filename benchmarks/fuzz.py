@@ -97,11 +97,7 @@ def content(seed: int, number: int) -> tuple[str, bytes]:
     share = np.array(SHARES) / sum(SHARES)
     ending = str(random.choice(ENDINGS, p=share))
     if ending == ".parquet":
-        made = _choice(random, _parquet_files())
-        # Most keep what tells a reader that this is a parquet file, and where its footer is.
-        whole = random.random() < 0.25
-        inner = _spoilt(random, made if whole else made[4:-8], _ON_BYTES)
-        return ending, inner if whole else made[:4] + inner + made[-8:]
+        return ending, _spoilt_parquet(random)
     text = _choice(random, _texts("\t" if ending == ".tsv" else ","))
     ways = (*_ON_BYTES, *(_ON_FIELDS * 4))
     if ending != ".csv.gz":
@@ -150,6 +146,10 @@ def _parquet_files() -> tuple[bytes, ...]:
     return tuple(found)
 
 
+# Those of them whose pages are not packed.
+_UNPACKED = (2, 4, 4)
+
+
 @cache
 def _texts(separator: str) -> tuple[bytes, ...]:
     frame = _table()
@@ -166,6 +166,19 @@ def _choice(random: np.random.Generator, options: Sequence[bytes]) -> bytes:
 Way = Callable[[np.random.Generator, bytes], bytes]
 
 
+def _spoilt_parquet(random: np.random.Generator) -> bytes:
+    place = random.random()
+    if place < 0.2:
+        return _spoilt(random, _choice(random, _parquet_files()), _ON_BYTES)
+    if place < 0.5:  # it keeps what says that it is a parquet file, and where its footer is
+        made = _choice(random, _parquet_files())
+        return made[:4] + _spoilt(random, made[4:-8], _ON_BYTES) + made[-8:]
+    # Other values in whole pages, which no check sum of a packer gives away.
+    made = _choice(random, [_parquet_files()[at] for at in _UNPACKED])
+    footer = int.from_bytes(made[-8:-4], "little") + 8
+    return made[:4] + _spoilt(random, made[4:-footer], _IN_PLACE) + made[-footer:]
+
+
 def _spoilt(random: np.random.Generator, made: bytes, ways: Sequence[Way]) -> bytes:
     for _ in range(min(int(random.geometric(0.6)), MOST_CHANGES)):
         made = ways[int(random.integers(len(ways)))](random, made)
@@ -175,6 +188,12 @@ def _spoilt(random: np.random.Generator, made: bytes, ways: Sequence[Way]) -> by
 def _span(random: np.random.Generator, made: bytes, most: int = 64) -> tuple[int, int]:
     first = int(random.integers(len(made) + 1))
     return first, min(len(made), first + int(random.integers(1, most + 1)))
+
+
+def _one_flipped(random: np.random.Generator, made: bytes) -> bytes:
+    changed = bytearray(made)
+    changed[int(random.integers(len(made)))] ^= 1 << int(random.integers(8))
+    return bytes(changed)
 
 
 def _flipped(random: np.random.Generator, made: bytes) -> bytes:
@@ -252,6 +271,7 @@ _ON_BYTES: tuple[Way, ...] = (
     _cut,
     _flipped,
 )
+_IN_PLACE: tuple[Way, ...] = (_one_flipped, _one_flipped, _one_flipped, _overwritten)
 _ON_FIELDS: tuple[Way, ...] = (_field_replaced, _column_replaced, _lines_moved, _header_spoilt)
 
 
@@ -313,6 +333,11 @@ def work(seed: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(prefix="ratchet-fuzz-") as folder:
+        # The first file would wait for what is imported.
+        first = Path(folder) / "first.parquet"
+        first.write_bytes(_parquet_files()[0])
+        assert judged(first) == (READ, "")
+        first.unlink()
         for line in sys.stdin:
             number = int(line)
             ending, made = content(seed, number)
