@@ -5,7 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 SECRET_FILES = (
-    *(".env", ".env.*", "*.env", ".envrc"),
+    *(".env", ".env.*", ".envrc"),
     *(".netrc", "_netrc", ".pgpass", ".pypirc", ".npmrc", ".htpasswd", ".git-credentials"),
     *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx", "id_rsa", "id_dsa", "id_ecdsa"),
     *("id_ed25519", "credentials", "*.secret", "config.local"),
