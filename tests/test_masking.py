@@ -121,7 +121,7 @@ def test_a_report_shows_no_secret_that_an_older_run_has_recorded(project, store)
     [
         *(".env", ".env.local", ".env.prod", ".envrc", ".netrc", ".pgpass", ".pypirc", ".npmrc"),
         *("server.pem", "tls.key", "store.p12", "id_rsa", "ID_ED25519", "credentials"),
-        *("credentials.json", "secrets.yaml", "secrets.toml", "tokens.json", "config.local"),
+        *("credentials.json", "secrets.yaml", "secrets.toml", "config.local"),
         *("service-account-7.json", ".git-credentials", "vault.kdbx", "Server.PEM"),
     ],
 )

@@ -13,7 +13,7 @@ SECRET_FILES = (
     # By their endings, as a module may be called secrets.py.
     *(
         f"{name}.{ending}"
-        for name in ("credentials", "secrets", "tokens")
+        for name in ("credentials", "secrets")
         for ending in ("json", "yaml", "yml", "toml", "ini", "cfg", "txt")
     ),
 )
