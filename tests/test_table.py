@@ -18,6 +18,7 @@ from ratchet.schema import Column, Kind, Schema
 from ratchet.settings import Data
 from ratchet.table import (
     Table,
+    TableFile,
     encode_target,
     prepare_table,
     read_parquet,
@@ -479,6 +480,19 @@ def test_a_broken_parquet_file_is_refused(put):
     )
     path.write_bytes(whole[:500] + b"\xff" * 2000 + whole[2500:])
     assert told(read_table, path).startswith(f"{path} is not a whole parquet file (")
+
+
+def test_text_of_a_parquet_file_that_is_not_utf_8_is_refused(put):
+    said = pa.array([b"caf\xe9", b"tea"]).view(pa.string())
+    path = put("a.parquet", pa.table({"x": [1, 2], "said": said}))
+    refused = (
+        f"{path}: column 'said' holds text that is not UTF-8. Write it as UTF-8 where the file was"
+        " made."
+    )
+    assert told(read_table, path) == refused
+    opened = TableFile.open(path)
+    [piece] = opened.pieces(10)
+    assert told(opened.frame, piece.table, {"said": Kind.CATEGORY}) == refused
 
 
 @pytest.mark.parametrize(

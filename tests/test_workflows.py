@@ -50,8 +50,8 @@ def script() -> object:
 # Every workflow
 
 
-def test_there_is_one_that_tests_and_one_that_retrains():
-    assert [path.stem for path in WORKFLOWS] == ["retrain", "test"]
+def test_there_is_one_that_audits_one_that_retrains_and_one_that_tests():
+    assert [path.stem for path in WORKFLOWS] == ["audit", "retrain", "test"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

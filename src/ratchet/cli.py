@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ratchet.errors import InterruptionError, RatchetError
+from ratchet.masking import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -241,7 +242,7 @@ def monitor(
     if json:
         typer.echo(_json(found.plain()))
     elif quiet:
-        typer.echo(_drift_in_a_line(found))
+        typer.echo(harmless(_drift_in_a_line(found)))
     else:
         _show_drift(project, found)
     if found.verdict == "drift":
@@ -351,7 +352,7 @@ def retrain(
             on_step=progress.on_step,
             on_start=progress.on_start,
         )
-    typer.echo(_json(found.plain()) if json else found.told)
+    typer.echo(_json(found.plain()) if json else harmless(found.told))
     if strict and found.is_no:
         raise typer.Exit(Exit.NO)
 
@@ -968,7 +969,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # nobody reads it any more
-            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.write(f"{harmless(self.format(record))}\n")
 
 
 def _writes_utf(stream: object) -> bool:
@@ -976,7 +977,7 @@ def _writes_utf(stream: object) -> bool:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+    print(harmless(text), file=sys.stderr)  # noqa: T201
 
 
 def _project(params: Path, overrides: list[str]) -> "Project":
@@ -1030,7 +1031,7 @@ def _print(
 
         typer.echo(_json(asdict(found)))
     elif quiet:
-        typer.echo(found.line())
+        typer.echo(harmless(found.line()))
 
 
 def _tell(
@@ -1048,7 +1049,7 @@ def _tell(
     if json:
         typer.echo(_json(outcome.of(project, step, decision).plain()))
     elif quiet:
-        typer.echo(outcome.of(project, step, decision).line())
+        typer.echo(harmless(outcome.of(project, step, decision).line()))
     elif step == "run":
         _show(status.read(project))
     elif not (table or sys.stdout.isatty()):
@@ -1149,7 +1150,7 @@ def _show_plan(plan: "Plan") -> None:
     for title, text in lines:
         if text:
             console.print(f"[bold]{title:<10}[/bold] ", end="")
-            console.print(text, markup=False, soft_wrap=True)
+            console.print(harmless(text), markup=False, soft_wrap=True)
 
 
 def _show_made(plan: "Plan", made: "Made") -> None:
@@ -1246,7 +1247,7 @@ def _show_history(found: "History") -> None:
             line = found.served
             console.print(
                 f"Version {line.champion} of {found.model} served at {moment}: line {line.number},"
-                f" {line.kind} on {line.at} by {line.who}: {line.reason}",
+                f" {line.kind} on {line.at} by {line.who}: {harmless(line.reason)}",
                 markup=False,
                 soft_wrap=True,
             )
@@ -1266,7 +1267,7 @@ def _show_history(found: "History") -> None:
         terminal.show_table(console, ("line", "when", "who", "what", "from", "to", "why"), rows)
     if found.faults is not None:
         for fault in found.faults:
-            console.print(f"FAULT {fault}", markup=False, soft_wrap=True)
+            console.print(harmless(f"FAULT {fault}"), markup=False, soft_wrap=True)
         count, signed = len(found.lines), found.n_signatures
         if not found.faults:
             lines = "line" if count == 1 else "lines"
@@ -1291,7 +1292,7 @@ def _show_diagnosis(found: "Diagnosis") -> None:
         style = colours.get(finding.state, "dim")
         console.print(f"  [{style}]{finding.state:<8}[/{style}]", end="")
         told = f" {finding.check:<{width}}  {finding.told}"
-        console.print(told, markup=False, soft_wrap=True)
+        console.print(harmless(told), markup=False, soft_wrap=True)
         if finding.mend:
             console.print(f"{'':>{width + 13}}$ {finding.mend}", markup=False, soft_wrap=True)
     counts = [
@@ -1329,7 +1330,8 @@ def _show_checks(found: "Checked") -> None:
             table.add_column(heading, justify="right" if heading == "rows" else "left")
         for each in report.failures:
             count = f"{each.count:,}" if each.count else ""
-            table.add_row(each.column or "", each.rule, each.on_failure, count, each.told)
+            cells = (each.column or "", each.rule, each.on_failure, count, each.told)
+            table.add_row(*map(harmless, cells))
         console.print(table, markup=False)
         console.print()
     kept = report.n_checks - len(report.failures)

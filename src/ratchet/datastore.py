@@ -20,6 +20,7 @@ import yaml
 
 from ratchet import lineage
 from ratchet.errors import DataError
+from ratchet.masking import masked
 
 _VERSION = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _OPTION = re.compile(r"remote\.(.+?)\.(\w+)=(.*)")
@@ -267,7 +268,7 @@ class _Search:
         ``wanted`` holds pairs of a version and of the part of it to bring, ``.`` or a
         path for a folder.
         """
-        told = f"the remote {remote!r} at {_masked(options['url'])}"
+        told = f"the remote {remote!r} at {masked(options['url'])}"
         outs, targets = [], []
         for number, (version, inside) in enumerate(wanted):
             outs.append({"md5": version, "path": str(number), "hash": "md5"})
@@ -320,7 +321,7 @@ def _checked(listed: Mapping[str, str], version: str) -> Mapping[str, str] | Non
 def _reason(done: subprocess.CompletedProcess[str], url: str) -> str:
     """Say why not all was there: in DVC's words, where it has some."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    told = _masked(lines[0].removeprefix("ERROR: ")) if lines else _knock(url)
+    told = masked(lines[0].removeprefix("ERROR: ")) if lines else _knock(url)
     told = told or "it lacks a file"
     return told if len(told) <= _WORDS else f"{told[: _WORDS - 3]}..."
 
@@ -354,7 +355,3 @@ def _quoted(value: str) -> str:
 def _absolute(path: Path) -> Path:
     """Make a path absolute and free of ``..``, with links kept as DVC keeps them."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
-
-
-def _masked(text: str) -> str:
-    return re.sub(r"://[^\s/]*@", "://***@", text)

@@ -60,14 +60,16 @@ class DvcDatasetSource(FileSystemDatasetSource):
         found = _URI.fullmatch(uri)
         if found is None:
             raise DataError(
-                f"{uri!r} is no dvc:// URI. One is dvc://REPO@COMMIT/PATH?md5=VERSION, with the"
-                " commit in full and '@', '?' and '#' percent-encoded."
+                f"{_masked(uri)!r} is no dvc:// URI. One is dvc://REPO@COMMIT/PATH?md5=VERSION,"
+                " with the commit in full and '@', '?' and '#' percent-encoded."
             )
         self._uri = uri
         self.repo, self.path = _plain(found["repo"]), _plain(found["path"])
         self.commit, self.version = found["commit"], found["version"]
         if not {"", ".", ".."}.isdisjoint(self.path.split("/")):
-            raise DataError(f"{uri!r} has the path {self.path!r}, which is none inside of REPO.")
+            raise DataError(
+                f"{_masked(uri)!r} has the path {self.path!r}, which is none inside of REPO."
+            )
 
     @property
     def uri(self) -> str:
@@ -166,6 +168,12 @@ class DvcDatasetSource(FileSystemDatasetSource):
         return self.version.endswith(".dir") and (pointer is None or pointer.tracked != source)
 
 
+def _masked(text: str) -> str:
+    from ratchet.masking import masked
+
+    return masked(text)
+
+
 def _plain(quoted: str) -> str:
     return os.fsdecode(unquote_to_bytes(quoted))
 
@@ -246,8 +254,8 @@ def _git(repo: str, *arguments: str) -> None:
     except OSError as error:
         raise DataError(f"git can't be run: {error.strerror}. Install it.") from error
     if done.returncode:
-        told = " ".join(done.stderr.split())[:300]
-        raise DataError(f"The repository {repo} can't be cloned: {told.rstrip('.')}.")
+        told = _masked(" ".join(done.stderr.split()))[:300]
+        raise DataError(f"The repository {_masked(repo)} can't be cloned: {told.rstrip('.')}.")
 
 
 def _refuse_commands(top: Path | None, repo: str) -> None:
@@ -255,6 +263,6 @@ def _refuse_commands(top: Path | None, repo: str) -> None:
     file = top / ".dvc" / "config" if top else None
     if file and _COMMAND in file.read_text(encoding="utf-8", errors="replace").lower():
         raise DataError(
-            f"The repository {repo} has {_COMMAND} in its .dvc/config, a command that DVC would"
-            " run. If you trust it, clone it yourself and load the data inside of the clone."
+            f"The repository {_masked(repo)} has {_COMMAND} in its .dvc/config, a command that DVC"
+            " would run. If you trust it, clone it yourself and load the data inside of the clone."
         )

@@ -499,7 +499,8 @@ def _check_call(node: ast.Call, line: str) -> list[Any]:
         close = difflib.get_close_matches(name, FUNCTIONS, n=1)
         guess = f"; did you mean {close[0]}?" if close else "."
         raise ValueError(
-            f"calls {name}(), which is not a function{guess} Functions: {', '.join(FUNCTIONS)}."
+            f"calls {_short(name)}(), which is not a function{guess}"
+            f" Functions: {', '.join(FUNCTIONS)}."
             f" A column of this name is written col({_quoted(node, line)})."
         )
     usage = FUNCTIONS[name]
@@ -702,8 +703,11 @@ def _arithmetic(
     if _Sort.NOTHING in (a.sort, b.sort):
         return columns.nothing()
     if _are_numbers(a, b):
+        x, y = columns.floats(a), columns.floats(b)
         with np.errstate(all="ignore"):
-            return columns.numbers(_ARITHMETIC[type(op)](columns.floats(a), columns.floats(b)))
+            computed = _ARITHMETIC[type(op)](x, y)
+        # To numpy, NaN to the power of 0 is 1.
+        return columns.numbers(np.where(np.isnan(x) | np.isnan(y), np.nan, computed))
     match (a.sort, op, b.sort):
         case (_Sort.TIME, ast.Sub(), _Sort.TIME):
             gives = _Sort.SPAN

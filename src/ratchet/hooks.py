@@ -65,7 +65,7 @@ def _run(
 ) -> None:
     """Give a command the message, and wait for it as long as it may take."""
     started = time.monotonic()
-    shown = f"hooks.{event} ({shlex.join(command)})"
+    shown = tracking.masked(f"hooks.{event} ({shlex.join(command)})")
     try:
         process = subprocess.Popen(
             command,

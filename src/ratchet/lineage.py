@@ -25,7 +25,7 @@ import psutil
 import yaml
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from ratchet import files, packaged, sources
+from ratchet import files, masking, packaged, sources
 from ratchet.errors import DataError, RatchetError
 
 # A patch is for reading and for `git apply`; beyond this, somebody has tracked data by mistake.
@@ -36,9 +36,6 @@ RACY_NS = 2 * 10**9
 
 # Where new files are code that a run may import although git doesn't know them yet.
 CODE = "src"
-
-# A patch is uploaded to a tracking server that more people read than the repository.
-SECRETS = (".env", ".env.*", ".netrc", "*.pem", "*.key")
 
 _DIFF = (
     "diff",
@@ -729,10 +726,13 @@ def _code(root: Path, source: Path, modules: Collection[str], beside: Collection
         changed = _changed(root, base, generated)
         new, left_out = _new_code(root, top, modules, beside)
         names = [name for name in changed.split("\0") if name]
-        secret = [name for name in names if _is_secret(name)]
-        patch, whole, digest = _patch(top, base, generated, new) if names or new else ("", True, "")
+        secret = [name for name in names if masking.is_secret_file(name)]
+        found = _patch(top, base, generated, new) if names or new else _Patch()
+        patch = found.text
         for name in (*secret, *left_out):
             patch = f"# {name} has changed too, and is left out.\n{patch}"
+        for name in found.secret:
+            patch = f"# {name} has changed too, and is left out: it holds a secret.\n{patch}"
         elsewhere = _runs_elsewhere(root)
         return _Code(
             reason=elsewhere or ("" if commit else "the git repository has no commit yet"),
@@ -741,8 +741,8 @@ def _code(root: Path, source: Path, modules: Collection[str], beside: Collection
             remote_url=_remote_url(root),
             dirty=None if elsewhere else bool(names or new or left_out or not commit),
             patch=patch,
-            patch_whole=whole and not secret and not left_out,
-            patch_digest=digest,
+            patch_whole=found.whole and not secret and not found.secret and not left_out,
+            patch_digest=found.digest,
             changed=tuple(sorted({*names, *new, *left_out})),
         )
     except _GitError as error:
@@ -808,7 +808,7 @@ def _why(root: Path, message: str) -> str:
             f"git refuses the repository of {root}, which belongs to another user;"
             f" `git config --global --add safe.directory {top}` allows it"
         )
-    return f"git says: {' '.join(message.split())[:300] or 'nothing'}"
+    return f"git says: {masking.masked(' '.join(message.split()))[:300] or 'nothing'}"
 
 
 def _quiet(root: Path, *args: str) -> str | None:
@@ -888,7 +888,7 @@ def _new_code(
     text, left_out = [], []
     for name in sorted(listed):
         path = top / name
-        if name.endswith("/") or path.is_symlink() or _is_secret(name):
+        if name.endswith("/") or path.is_symlink() or masking.is_secret_file(name):
             continue
         with suppress(OSError):
             if path.stat().st_size > MAX_PATCH_BYTES:
@@ -908,13 +908,22 @@ def _untracked(top: Path, places: Iterable[Path], *options: str) -> set[str]:
     return set(filter(None, listed.split("\0")))
 
 
-def _is_secret(name: str) -> bool:
-    return any(Path(name).match(pattern) for pattern in SECRETS)
+@dataclass(frozen=True)
+class _Patch:
+    """The diff from a commit to the tree."""
+
+    text: str = ""
+    whole: bool = True
+    """Whether it was not cut for its size."""
+    digest: str = ""
+    """Of all of it, whether cut or not; empty where nothing has changed."""
+    secret: tuple[str, ...] = ()
+    """Files whose changes are left out, since they hold a secret."""
 
 
-def _patch(top: Path, base: str, generated: Sequence[str], new: list[str]) -> tuple[str, bool, str]:
-    """Give the diff from ``base`` to the tree, whether it is whole, and its digest."""
-    secrets = [f":(top,exclude,glob)**/{pattern}" for pattern in SECRETS]
+def _patch(top: Path, base: str, generated: Sequence[str], new: list[str]) -> _Patch:
+    # More people read a tracking server, to which a patch is uploaded, than the repository.
+    secrets = [f":(top,exclude,glob,icase)**/{pattern}" for pattern in masking.SECRET_FILES]
     command = (*_DIFF, base, "--", ":/", *generated, *secrets)
     with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
         env = _with_new_files(top, new, Path(folder))
@@ -957,16 +966,34 @@ def _with_new_files(top: Path, new: list[str], folder: Path) -> dict[str, str]:
     return env
 
 
-def _head(output: Path) -> tuple[str, bool, str]:
+def _head(output: Path) -> _Patch:
     size = output.stat().st_size
     with output.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest() if size else ""
         file.seek(0)
         head = file.read(MAX_PATCH_BYTES)
     if size <= MAX_PATCH_BYTES:
-        return head.decode(), True, digest
+        text, secret = _without_secrets(head.decode())
+        if secret:
+            digest = hashlib.sha256(text.encode()).hexdigest() if text else ""
+        return _Patch(text, True, digest, secret)
     head = head[: head.rfind(b"\n") + 1]
-    return f"{head.decode()}# The patch has {size} bytes; the rest is cut.\n", False, digest
+    text, secret = _without_secrets(head.decode())
+    cut = f"# The patch has {size} bytes; the rest is cut.\n"
+    return _Patch(f"{text}{cut}", False, digest, secret)
+
+
+def _without_secrets(patch: str) -> tuple[str, tuple[str, ...]]:
+    """Leave out the files of a patch that hold a secret; give what is left, and their names."""
+    if not masking.holds_secret(patch):
+        return patch, ()
+    parts = re.split(r"^(?=diff --git )", patch, flags=re.MULTILINE)
+    secret = [part for part in parts if masking.holds_secret(part)]
+    named = (re.match(r'diff --git "?a/(.+?)"? "?b/\1"?\n', part) for part in secret)
+    return (
+        "".join(part for part in parts if part not in secret),
+        tuple(found[1] if found else "A file" for found in named),
+    )
 
 
 def _absolute(path: Path) -> Path:

@@ -1,8 +1,7 @@
 """Where a project's files are: one params.yaml, its data, and what the steps build."""
 
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ratchet import settings as settings_module
 from ratchet import turns
-from ratchet.errors import RatchetError
-from ratchet.lineage import main_checkout
+from ratchet.errors import DataError, RatchetError, SettingsError
+from ratchet.lineage import cache_folder, dvc_root, main_checkout
+from ratchet.masking import masked
 from ratchet.settings import Settings
 from ratchet.turns import BusyError
 
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # Folders that this process has to itself: a step within a pipeline has its turn already.
 _HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+
+__all__ = ["Project", "masked", "tracking_uri"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,58 @@ class Project:
     def source(self) -> Path:
         """File or folder of the table."""
         return self.root / self.settings.data.source
+
+    @property
+    def top(self) -> Path:
+        """Folder that no path of the parameter file leads out of.
+
+        The git checkout around it, else the DVC project, else its own folder.
+        """
+        above = (self.root, *self.root.parents)
+        checkout = next((folder for folder in above if (folder / ".git").exists()), None)
+        return checkout or dvc_root(self.root) or self.root
+
+    def require_own(self, setting: str, path: Path) -> None:
+        """Make sure that a path of the parameter file, and links in it, stay in the project.
+
+        What is named on the command line, by ``--set``, may lie anywhere. So may
+        what links lead to in DVC's cache, where DVC itself puts links.
+
+        Parameters
+        ----------
+        setting : str
+            Which setting names it, such as ``data.source``.
+        path : Path
+            The file or folder, which need not be there.
+
+        Raises
+        ------
+        SettingsError
+            If it lies outside.
+        DataError
+            If a link in it leads outside.
+        """
+        if setting in settings_module.parse_overrides(self.overrides):
+            return
+        top = self.top
+        if not Path(os.path.abspath(path)).is_relative_to(top):  # noqa: PTH100 - links come next
+            raise SettingsError(
+                f"{setting} leads out of the project, to {path}. Put the data into {top}, as `dvc"
+                f" import-url` does, or name the place on the command line:"
+                f" --set {setting}={path}."
+            )
+        root = dvc_root(path)
+        allowed = [
+            Path(os.path.realpath(each)) for each in (top, *([cache_folder(root)] if root else []))
+        ]
+        for link in _links(path):
+            target = Path(os.path.realpath(link))  # Path.resolve raises where links go round
+            if not any(target.is_relative_to(folder) for folder in allowed):
+                raise DataError(
+                    f"{link} is a link that leads out of the project, to {target}. Copy what it"
+                    f" leads to into {top}, or name its place on the command line:"
+                    f" --set {setting}=…"
+                )
 
     @property
     def build(self) -> Path:
@@ -156,10 +210,14 @@ def _with_turn(
     return run
 
 
-# Whoever has such an address may read what it names, for some minutes.
-_SIGNED = re.compile(
-    r"(X-Amz-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|Signature)=[^&\s'\"]+"
-)
+def _links(path: Path) -> Iterator[Path]:
+    """Yield a path that is a link, or by way of one, and the links in the folder that it is."""
+    if os.path.realpath(path) != os.path.abspath(path):  # noqa: PTH100 - links stay
+        yield path
+    for here, folders, names in os.walk(path):
+        yield from (
+            each for each in (Path(here, name) for name in (*folders, *names)) if each.is_symlink()
+        )
 
 
 def tracking_uri(project: Project) -> str:
@@ -174,16 +232,3 @@ def tracking_uri(project: Project) -> str:
     if relative != uri and not relative.startswith("/") and relative != ":memory:":
         return f"sqlite:///{project.home / relative}"
     return uri
-
-
-def masked(text: str) -> str:
-    """Hide the user and password of every URI in a text, and what signs one of an object store.
-
-    Examples
-    --------
-    >>> masked("postgresql://me:secret@host/runs")
-    'postgresql://***@host/runs'
-    >>> masked("404 for https://s3.host/a?X-Amz-Credential=me&X-Amz-Signature=0f1e2d")
-    '404 for https://s3.host/a?X-Amz-Credential=***&X-Amz-Signature=***'
-    """
-    return re.sub(_SIGNED, r"\1=***", re.sub(r"://[^\s/]*@", "://***@", text))

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
@@ -138,6 +138,8 @@ class RunFile:
 
     @classmethod
     def _from_plain(cls, value: dict[str, Any]) -> Self:
+        for each in value["artifacts"]:
+            _require_inside(each["path"])
         return cls(
             **{
                 **value,
@@ -358,6 +360,16 @@ def log_again(
         used[:8],
     )
     return used
+
+
+def _require_inside(path: str) -> None:
+    """Refuse a file that is no part of what the step made: it would be uploaded, whatever it is."""
+    place = PurePosixPath(path)
+    if place.is_absolute() or ".." in place.parts or not place.parts:
+        raise RatchetError(
+            f"{FILE} is not to be trusted: it names the file {path!r}, and files of a run lie in"
+            " the folder of its step. Run the step again."
+        )
 
 
 def _trials(client: mlflow.MlflowClient, run: Run) -> Iterator[Run]:

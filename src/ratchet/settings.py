@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from ratchet import expressions
+from ratchet import expressions, masking
 from ratchet.errors import SettingsError
 from ratchet.problem import ProblemType
 
@@ -47,6 +47,13 @@ _WANTED = {
 }
 
 _TYPE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+# A parameter file has a few hundred values in four levels; what has more is a mistake or an attack.
+MOST_CHARACTERS = 2**20
+MOST_VALUES = 100_000
+MOST_DEEP = 50
+# What is larger is no finite number of a computer's.
+MOST_BITS = 1_000
+
 _SPAN = re.compile(r"^([1-9]\d*) (day|week|month|year)s?$")
 
 
@@ -802,16 +809,22 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
         With every problem at once: unknown keys, wrong types, values out of range.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except FileNotFoundError:
         raise SettingsError(
             f"{path} is not there. Name a parameter file with --params, or run in its folder."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} can't be read: {error}.") from None
+    if len(text) > MOST_CHARACTERS:
+        raise SettingsError(
+            f"{path} has more than {MOST_CHARACTERS:,} characters, and a parameter file a few"
+            " thousand. Name another one with --params."
+        )
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-02-31
+        values = _from_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"{path.name} is not valid YAML: {_one_line(error)}.") from None
     if not isinstance(values, dict):
         raise SettingsError(
@@ -846,7 +859,7 @@ def from_mapping(values: Mapping[str, Any], *, origin: str) -> Settings:
         if not problems:
             return settings
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    raise SettingsError("\n  - ".join([f"{origin} has {count}:", *problems]))
+    raise SettingsError(masking.masked("\n  - ".join([f"{origin} has {count}:", *problems])))
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
@@ -904,16 +917,50 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             name, equals, value = part.partition("=")
             if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", name):
                 raise SettingsError(
-                    f"An override must look like name=value, got {part!r}."
+                    f"An override must look like name=value, got {masking.masked(part)!r}."
                     " Example: --set train.search.max_trials=10"
                 )
             try:
-                parsed[name] = yaml.safe_load(value)
+                parsed[name] = _from_yaml(value)
             except (yaml.YAMLError, ValueError) as error:
                 raise SettingsError(
                     f"The value of the override {name} is not valid YAML: {_one_line(error)}."
                 ) from None
     return parsed
+
+
+def _from_yaml(text: str) -> Any:
+    """Read YAML that is no larger than it looks.
+
+    Raises
+    ------
+    YAMLError, ValueError
+        If it can't be read, as a date such as 2024-02-31, if it is nested too deeply, or
+        if it holds too many values: ten lines of aliases are enough for billions.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {MOST_DEEP} deep") from None
+    except (AttributeError, KeyError, TypeError) as error:  # what !!int and its like may not hold
+        raise ValueError(f"a value is not of the kind that its tag says ({error})") from None
+    waiting, seen = [(value, 1)], 0
+    while waiting:
+        each, depth = waiting.pop()
+        seen += 1
+        if depth > MOST_DEEP:
+            raise ValueError(f"it is nested more than {MOST_DEEP} deep")
+        if isinstance(each, str):
+            each.encode()  # half of a letter can't be written down, and this says so
+        if isinstance(each, int) and each.bit_length() > MOST_BITS:
+            raise ValueError(f"it holds a whole number of more than {MOST_BITS} bits")
+        if seen > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES:,} values, aliases included")
+        if isinstance(each, dict):
+            waiting += [(inner, depth + 1) for pair in each.items() for inner in pair]
+        elif isinstance(each, list | tuple | set):
+            waiting += [(inner, depth + 1) for inner in each]
+    return value
 
 
 def flat(settings: Section, prefix: str = "") -> dict[str, Any]:
@@ -1033,6 +1080,8 @@ def _problems(details: Sequence[ErrorDetails]) -> Iterator[str]:
 
 def _name(detail: ErrorDetails) -> str:
     """Give the dotted name of what a finding is about."""
+    if not detail["loc"]:
+        return "the name of a setting"
     path = [part for part in detail["loc"][:-1] if not _is_branch(part)]
     last = detail["loc"][-1]
     # The name of an unknown setting is the user's own, whatever it looks like.

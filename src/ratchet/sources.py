@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ratchet.errors import RatchetError
+from ratchet.masking import is_secret_file
 
 ENTRY_POINTS = "ratchet.backends"
 """Group of entry points by which other packages add backends."""
@@ -133,12 +134,21 @@ def gather(modules: Collection[str], folder: Path) -> list[str]:
             for file in _TRAVELS:
                 shutil.copy(source / file, copy)
         elif source.is_dir():
-            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            shutil.copytree(source, copy, ignore=_left_behind)
         else:
             copy = copy.with_suffix(source.suffix)
             shutil.copy(source, copy)
         paths.append(str(copy))
     return paths
+
+
+def _left_behind(_: str, names: list[str]) -> set[str]:
+    """Name what of a package stays: caches, hidden files, and files of secrets."""
+    return {
+        name
+        for name in names
+        if name == "__pycache__" or name.startswith(".") or is_secret_file(name)
+    }
 
 
 def strangers(folder: Path) -> list[str]:

@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ratchet.masking import harmless
+
 # What this project's own sentences hold beside ASCII, for streams that can't write it.
 _PLAIN = {"·": "-", "→": "->", "…": "..."}
 _READABLE = "ratchet.readable"
@@ -95,6 +97,7 @@ def show_table(
     right : int
         How many of the last columns hold numbers, which stand at the right.
     """
+    rows = [[harmless(cell) for cell in row] for row in rows]
     sentences = right == 0  # what stands at the end may be folded
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
     needed = _GAP * (len(headings) - 1)
@@ -139,7 +142,8 @@ def show_facts(
     commands : collection of str
         Names of texts that a person copies: these are never broken.
     """
-    for name, text in facts:
+    for name, told in facts:
+        text = harmless(told)
         if not console.is_interactive or name in commands:
             line = Text.assemble((f"{name:<{width}} ", "bold"), text)
             console.print(line, soft_wrap=True)

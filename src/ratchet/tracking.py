@@ -611,6 +611,11 @@ def load_model(
     held = _fetched(uri) if folder is None else nullcontext(folder)
     with held as place, translated(), _other_libraries_told(uri, place):
         saved = vetting.Saved.read(place)
+        if saved.strays:
+            raise StoreError(
+                f"The model {uri} names what lies outside of its own files:"
+                f" {', '.join(saved.strays)}. Nothing of it is read. Log the model again."
+            )
         if saved.detour:
             raise StoreError(f"The model {uri} is not loaded: {saved.detour}.")
         if saved.unsafe_format:

@@ -5,11 +5,11 @@ to put on the path, and which library reads it. Whoever wrote the model wrote th
 so that all three are held against lists of the project's.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -140,6 +140,11 @@ class Saved:
         )
 
     @property
+    def strays(self) -> list[str]:
+        """Paths in it that lead out of its folder."""
+        return sorted(set(_leading_out(self.flavors)))
+
+    @property
     def lists_types(self) -> bool:
         """Whether skops reads it, with a list of what is to be trusted."""
         return self.is_sklearn or self._skops.get("serialization_format") == _SKOPS
@@ -205,6 +210,17 @@ def is_written_in(modules: Collection[str], name: str) -> bool:
     except (ImportError, AttributeError, ValueError):
         return False
     return sources.top(str(getattr(found, "__module__", ""))) in modules
+
+
+def _leading_out(value: Any) -> Iterator[str]:
+    """Yield every text in nested values that is a path out of the folder they belong to."""
+    if isinstance(value, str):
+        path = PurePath(value)
+        if path.is_absolute() or ".." in path.parts:
+            yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leading_out(each)
 
 
 def known_types(

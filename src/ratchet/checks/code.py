@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ratchet
-from ratchet import lineage, packaged
+from ratchet import lineage, masking, packaged
 from ratchet.checks.base import (
     Said,
     Site,
@@ -103,7 +103,7 @@ def secrets(site: Site) -> Iterator[Said]:
     listed = lineage.ask_git(site.root, "ls-files", "-z", "--", ".")
     for name in (listed or "").split("\0"):
         path = Path(name)
-        if path.suffix in _SHOWN or not any(path.match(each) for each in lineage.SECRETS):
+        if path.suffix in _SHOWN or not masking.is_secret_file(name):
             continue
         found = True
         untracked = quoted("git", "rm", "--cached", "--", name)

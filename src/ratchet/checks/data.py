@@ -31,6 +31,7 @@ from ratchet.checks.base import (
     warning,
 )
 from ratchet.lineage import Pointer
+from ratchet.masking import masked
 
 # Bytes that are read to compute a data version; more take longer than somebody waits for a doctor.
 _MOST_BYTES = 2 * 2**30
@@ -402,7 +403,7 @@ def _remote(top: Path) -> _Remote | None:
     if not name or not url:
         return None
     local = "://" not in url
-    return _Remote(name, url, Path(os.path.abspath(top / ".dvc" / url)) if local else None)  # noqa: PTH100
+    return _Remote(name, masked(url), Path(os.path.abspath(top / ".dvc" / url)) if local else None)  # noqa: PTH100
 
 
 def _cache(top: Path) -> Path:

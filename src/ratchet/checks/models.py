@@ -176,6 +176,8 @@ def _refused(site: Site, folder: Path) -> str:
     strangers = sources.strangers(folder / "code")
     if strangers:
         return f"it comes with code that this project has not: {', '.join(strangers)}"
+    if saved.strays:
+        return f"it names what lies outside of its own files: {', '.join(saved.strays)}"
     if saved.detour:
         return saved.detour
     if saved.unsafe_format:

@@ -50,6 +50,7 @@ def run(project: Project) -> Checked:
             "data.checks is null, so that there is nothing to check. Write rules that fit the"
             " table with `ratchet checks --write`."
         )
+    project.require_own("data.source", project.source)
     raw = table.read_table(project.source, drop=project.settings.data.drop)
     return Checked(str(project.settings.data.checks), prepare.check_table(project, raw, rules))
 
@@ -74,6 +75,8 @@ def write(project: Project, *, force: bool = False) -> Written:
     data, split = project.settings.data, project.settings.split
     name = data.checks or datachecks.FILE
     path = project.root / name
+    project.require_own("data.checks", path)
+    project.require_own("data.source", project.source)
     if path.exists():
         if not force:
             raise RatchetError(

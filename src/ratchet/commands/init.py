@@ -190,6 +190,12 @@ def _place_of(folder: Path, source: Path) -> tuple[str, str, bool]:
                 f"{source} can't hold the data, since a project has its own {source.name}."
                 " Call the folder otherwise."
             )
+        # make, DVC and .gitignore read it, each with signs of its own that mean something.
+        if not re.fullmatch(r"[\w.][\w.-]*", source.name):
+            raise RatchetError(
+                f"The folder {source.name!r} would be named in the Makefile and in dvc.yaml."
+                " Call it by letters, digits, '.', '_' and '-'."
+            )
         return source.name, source.name, False
     if source.parent == folder / DATA and source.is_file():
         return DATA, f"{DATA}/{source.name}", False

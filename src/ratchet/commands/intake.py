@@ -50,6 +50,7 @@ def copies(project: Project, given: Path) -> tuple[tuple[Path, Path], ...]:
         If there is nothing to copy, no folder to copy to, an import there, or
         another file of the same name.
     """
+    project.require_own("data.source", project.source)
     source, given = project.source, given.expanduser()
     if not given.exists():
         raise RatchetError(f"--data {given} is not there. Name a file, or a folder of files.")
@@ -108,6 +109,7 @@ def take(
     DataError
         If there are no data.
     """
+    project.require_own("data.source", project.source)
     environment = scratch.beside(os.environ)
 
     def dvc(pointer: Path, *arguments: str) -> None:

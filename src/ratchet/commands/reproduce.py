@@ -291,6 +291,8 @@ class _Attempt:
         self.predictions: Distance | None = None
         self.score: Scores | None = None
         self.built = False
+        # Data outside of the checkout, which only a command line may name.
+        self._elsewhere = ""
         self._home = home
         self._recipe = recipe
         self._folder = folder
@@ -404,9 +406,11 @@ class _Attempt:
         except (ValueError, RatchetError):
             # Data outside of the repository: where it was if it is still the same, else apart.
             if scratch.holds(original, version):
+                self._elsewhere = str(original)
                 return str(original)
             target = self._folder / "data" / original.name
-            told, known = str(target), original
+            self._elsewhere = told = str(target)
+            known = original
         try:
             scratch.bring_data(original, version, target, known)
         except DataError as error:
@@ -585,6 +589,8 @@ class _Attempt:
         logger.info("reproduce: %s", name)
         place, start = scratch.entry(self._checkout, params)
         command = [str(interpreter.python), *start, name, "--params", str(params), *more]
+        if self._elsewhere:
+            command += ["--set", f"data.source={self._elsewhere}"]
         try:
             scratch.run(command, place, self._environment(interpreter), self._told(name))
         except StepError as error:

@@ -26,6 +26,7 @@ from ratchet.project import Project
 from ratchet.registry import champion
 from ratchet.registry.ledger import Kind, Ledger, Line
 from ratchet.registry.versions import Version
+from ratchet.report.pieces import escaped
 from ratchet.retraining import Due, Facts
 from ratchet.search import Candidate, TrialResult
 from ratchet.steps import monitor, origin
@@ -370,7 +371,7 @@ class _Call:
                     Tag("ratchet.reason", "; ".join(state.reasons or state.against)),
                     Tag("ratchet.decision_run", str(decision.get("decision_run") or "")),
                     Tag(tracking.LEADER_TAG, str(decision.get("run_id") or "")),
-                    Tag(tracking.NOTE_TAG, state.told),
+                    Tag(tracking.NOTE_TAG, escaped(state.told)),
                 ],
             )
             state.save(project)
@@ -407,6 +408,7 @@ class _Standing:
 
 def _dry(project: Project, given: Path | None, force_due: str, watch: Watch) -> Retraining:
     """Say whether it would be due; what is given is looked at where it lies."""
+    project.require_own("data.source", project.source)
     pairs = intake.copies(project, given) if given is not None else ()
     standing = _Standing.of(project)
     if project.source.exists():

@@ -14,6 +14,7 @@ from typing import Any
 from ratchet.registry import versions
 from ratchet.registry.ledger import Kind, Ledger, Line
 from ratchet.registry.versions import DIGEST_TAG, PREVIOUS_ALIAS, Version
+from ratchet.report.pieces import escaped
 from ratchet.settings import Settings
 
 # A process that writes late puts an alias right again by itself; only what stays after this many
@@ -174,7 +175,7 @@ def _writes(
 def _description(line: Line, evidence: Mapping[str, Any]) -> str:
     """Say what a version is and why it is there; what is said stays true when it goes."""
     how = f", forced by {line.who} on {line.at[:10]}" if line.kind is Kind.FORCE else ""
-    told = f"{evidence['name']}{how}: {line.reason}"
+    told = escaped(f"{evidence['name']}{how}: {line.reason}")
     # Decisions of earlier versions of this project have none.
     return "\n\n".join(filter(None, (told, evidence.get("summary"))))
 

@@ -28,6 +28,7 @@ from mlflow.exceptions import MlflowException
 from ratchet import tracking
 from ratchet.errors import StoreError
 from ratchet.project import masked
+from ratchet.report.pieces import escaped
 from ratchet.settings import Settings, ledger_of
 
 EVIDENCE = "decision.json"
@@ -310,7 +311,7 @@ class Ledger:
                     **tracking.opened(),
                     tracking.STEP_TAG: "decision",
                     "ratchet.decision": kind,
-                    "mlflow.note.content": reason,
+                    "mlflow.note.content": escaped(reason),
                 },
             )
             # A finished run still takes what follows, and a crash leaves none RUNNING.

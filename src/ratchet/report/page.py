@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TypeVar
 
@@ -108,7 +109,7 @@ def of(
 
 def mark(key: str) -> str:
     """Give what the HTML of a page holds that tells of a decision, see ``Decided.key``."""
-    return f'<meta name="ratchet-decision" content="{key}">'
+    return f'<meta name="ratchet-decision" content="{escape(key)}">'
 
 
 def as_html(page: Page) -> str:

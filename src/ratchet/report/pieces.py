@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ratchet.drawing import Drawing
 from ratchet.gates import shown
+from ratchet.masking import harmless
 from ratchet.report import inline
 
 MOST_LINES = 40
@@ -159,7 +160,7 @@ def escaped(text: str) -> str:
     >>> escaped("a|b <script> *c* max_depth _d_")
     'a&#124;b &lt;script&gt; \\*c\\* max_depth \\_d\\_'
     """
-    text = " ".join(text.split())
+    text = harmless(" ".join(text.split()))
     # Brackets mean something only with what may follow them, and intervals are full of them.
     text = re.sub(r"([\\`*~$]|\](?=[(\[:]))", r"\\\1", text)
     # Within a word an underscore means nothing, and a name is easier to read without backslashes.

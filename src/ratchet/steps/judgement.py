@@ -24,7 +24,7 @@ from ratchet import (
 )
 from ratchet.behaviour import CheckResult
 from ratchet.cost import Cost
-from ratchet.errors import AlteredError, RatchetError, StoreError
+from ratchet.errors import RatchetError, StoreError
 from ratchet.evaluation import Difference
 from ratchet.gates import GateResult, SliceReport
 from ratchet.lineage import Lineage

@@ -253,7 +253,7 @@ def _members(leader: "Leader") -> str:
 def _command(project: Project, command: str) -> str:
     """Write a command as it is given in the folder of the project."""
     place = lineage.place(project.params_file)
-    return f"`python src {command}{'' if place == 'params.yaml' else f' --params {place}'}`"
+    return _code(f"python src {command}{'' if place == 'params.yaml' else f' --params {place}'}")
 
 
 def _code(text: object) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ratchet import files, lineage, settings, tracking
+from ratchet import files, lineage, masking, settings, tracking
 from ratchet.errors import RatchetError
 from ratchet.lineage import DataState, Lineage
 from ratchet.project import Project
@@ -99,11 +99,11 @@ def write_data(data: DataState, folder: Path) -> None:
 
 def items(project: Project, origin: Lineage) -> Iterator[Item]:
     """Yield params, hardware, versions and lineage as items of a run."""
-    for name, value in settings.flat(project.settings).items():
+    for name, value in _told(project.settings).items():
         yield Param(name, value)
     yield Tag("ratchet.params_file", lineage.place(project.params_file))
     if project.overrides:
-        yield Tag("ratchet.overrides", " ".join(project.overrides))
+        yield Tag("ratchet.overrides", masking.masked(" ".join(project.overrides)))
     for name, value in origin.tags():
         yield Tag(name, value)
     machine = lineage.hardware()
@@ -119,7 +119,8 @@ def record(run_id: str, project: Project, origin: Lineage) -> None:
     tracking.write(run_id, items(project, origin))
     with tempfile.TemporaryDirectory() as folder:
         params = Path(folder) / project.params_file.name
-        params.write_text(settings.as_yaml(project.settings), encoding="utf-8")
+        told = masking.masked(settings.as_yaml(project.settings))
+        params.write_text(told, encoding="utf-8")
         environment = Path(folder) / "environment.txt"
         environment.write_text("\n".join(lineage.environment()) + "\n", encoding="utf-8")
         saved: list[Item] = [tracking.File(each, "lineage") for each in (params, environment)]
@@ -135,11 +136,16 @@ def _recorded(project: Project, data: DataState) -> Lineage:
     return lineage.record(
         project.root,
         source=project.source,
-        params=settings.flat(project.settings),
+        params=_told(project.settings),
         data=data,
         modules=_named_modules(project.settings),
         beside=[] if checks is None else [project.root / checks],
     )
+
+
+def _told(choices: settings.Settings) -> dict[str, Any]:
+    """Give all settings as a run records them, without what is secret in an address."""
+    return {name: masking.masked_in(each) for name, each in settings.flat(choices).items()}
 
 
 def _named_modules(choices: settings.Settings) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
     """
     started = time.monotonic()
     origin.require_clean(project)
+    project.require_own("data.source", project.source)
     logger.info("prepare: reading %s", project.settings.data.source)
     on_phase("read")
     tracking.connect(project)
@@ -218,7 +219,10 @@ def check_rules(project: Project) -> Rules | None:
         If ``data.checks`` names a file that isn't there, or says what is not allowed.
     """
     name = project.settings.data.checks
-    return None if name is None else Rules.load(project.root / name)
+    if name is None:
+        return None
+    project.require_own("data.checks", project.root / name)
+    return Rules.load(project.root / name)
 
 
 def check_table(project: Project, raw: Table, rules: Rules) -> datachecks.Report:

@@ -271,7 +271,7 @@ def _made(project: Project, run_id: str, evaluation: str | None = None) -> Made:
         data_dirty=tags.get("ratchet.data_dirty") == "true",
         params_digest=tags.get("ratchet.params_digest", ""),
         lock_digest=tags.get("ratchet.lock_digest", ""),
-        overrides=tags.get("ratchet.overrides", ""),
+        overrides=tracking.masked(tags.get("ratchet.overrides", "")),
         pipeline=tags.get("ratchet.pipeline", ""),
         restored_from=tags.get(RESTORED_FROM, ""),
         runs=tuple((step, run_id) for step, run_id in others.items() if run_id),

@@ -109,7 +109,20 @@ def as_plain(table: pa.Table, path: Path) -> pa.Table:
                 f"{path}: column {name!r} of type {kind} holds what can't be read:"
                 f" {reason(error)}. Leave it out with data.drop."
             ) from None
+        if pa.types.is_large_string(plain):
+            _refuse_other_text(columns[name], name, path)
     return pa.table(columns)
+
+
+def _refuse_other_text(column: pa.ChunkedArray, name: str, path: Path) -> None:
+    """Refuse what is no UTF-8, which parquet asks for and some programs don't write."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        raise DataError(
+            f"{path}: column {name!r} holds text that is not UTF-8. Write it as UTF-8 where the"
+            " file was made."
+        ) from None
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType | None:

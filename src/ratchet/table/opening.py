@@ -44,7 +44,7 @@ def reading(path: Path, *, parquet: bool = False) -> Iterator[None]:
     """Tell in a sentence why a file can't be read."""
     try:
         yield
-    except (pa.ArrowException, OSError, csv.Error) as error:
+    except (pa.ArrowException, OSError, csv.Error, UnicodeDecodeError) as error:
         if parquet and not isinstance(error, PermissionError):
             raise DataError(
                 f"{path} is not a whole parquet file ({reason(error)}). Write or fetch it again."
