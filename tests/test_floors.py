@@ -27,6 +27,7 @@ FLOORS = (
     {"conformal", "derived", "lineage", "metrics", "schema", "settings"},
     {
         "association",
+        "executor",
         "features",
         "profile",
         "project",
@@ -65,6 +66,8 @@ FLOORS = (
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
     "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "serving", "tracking"},
+    "dask": {"executor"},
+    "distributed": {"executor"},
     "hyperopt": {"search"},
     "onnx": {"export"},
     "onnxruntime": {"export"},

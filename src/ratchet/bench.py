@@ -1,7 +1,6 @@
 """Fits candidates on the rows of one search and scores them on rows they were not fitted on."""
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ import pandas as pd
 
 from ratchet import backends, metrics
 from ratchet.backends import Backend, Family, Fitted, Looks, Params, Request, Rows, Task
+from ratchet.executor.machine import usable_cores
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.folds import Fold
 from ratchet.metrics import Metric
@@ -503,10 +503,3 @@ def _size(values: Any) -> int:
     if isinstance(values, pd.DataFrame):
         return int(values.memory_usage().sum())
     return int(values.data.nbytes)
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    # Not every system can tell which cores a process may use.
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return allowed or 1

@@ -17,8 +17,8 @@ import pandas as pd
 
 from ratchet import backends, derived, metrics, splits
 from ratchet.backends import Backend, Family, Fitted, Looks, Request, Rows, blas
-from ratchet.bench import usable_cores
 from ratchet.course import Chosen, Course, Made, Starts
+from ratchet.executor.machine import usable_cores
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.metrics import Metric, Predictions
 from ratchet.model import ASSEMBLY_TYPES, PACKAGES, assemble

@@ -700,6 +700,37 @@ class Hooks(Section):
         return commands[event]
 
 
+class Engine(StrEnum):
+    """What runs the trials of a search."""
+
+    LOCAL = "local"
+    """This machine, in threads or in processes."""
+    DASK = "dask"
+    """A cluster of Dask's, here or elsewhere."""
+
+
+class Execution(Section):
+    """Where the trials of a search run, and how many of them at the same time."""
+
+    engine: Annotated[Engine, Field(strict=False)] = Engine.LOCAL
+    """local (this machine) or dask (a cluster, which needs the extra `dask`)."""
+    address: Annotated[str, Field(pattern=r"^(tcp|tls|ws|wss)://\S+$")] | None = None
+    """Where a Dask scheduler listens, such as `tcp://10.0.0.5:8786`; null starts a cluster here."""
+    workers: Count | None = None
+    """Trials at the same time, in processes of their own; null: as many as help or as there are."""
+    ordered: bool = False
+    """Whether workers' speed may not change what is tried; never does without a time limit."""
+
+    @model_validator(mode="after")
+    def _address_of_a_cluster(self) -> "Execution":
+        if self.address is not None and self.engine is not Engine.DASK:
+            raise ValueError(
+                f"address must be null with engine {self.engine}, got {self.address!r}; engine"
+                " dask uses it"
+            )
+        return self
+
+
 class Settings(Section):
     """All of ``params.yaml``."""
 
@@ -713,6 +744,8 @@ class Settings(Section):
     """How rows are dealt to training, validation and test."""
     train: Train = Train()
     """What to train, and what to optimise."""
+    execution: Execution = Execution()
+    """Where the trials of a search run, and how many of them at the same time."""
     evaluate: Evaluate = Evaluate()
     """How the leader is judged on the test rows."""
     promote: Promote = Promote()
@@ -1020,6 +1053,8 @@ def _told(name: str, detail: ErrorDetails) -> str:
             return f"{name} must be a number less than {context['lt']:g}, got {given}"
         case "less_than_equal":
             return f"{name} must be at most {context['le']}, got {given}"
+        case "string_pattern_mismatch" if name == "execution.address":
+            return f"{name} must look like tcp://10.0.0.5:8786, got {given}"
         case "string_pattern_mismatch":
             return (
                 f"{name} must begin with a letter or digit and hold only letters, digits,"

@@ -1,0 +1,10 @@
+"""What this machine lends to those who work on it."""
+
+import os
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    # Not every system can tell which cores a process may use.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return allowed or 1
