@@ -53,7 +53,7 @@ FLOORS = (
         "slices",
         "survey",
     },
-    {"bench", "course", "journal", "progress", "tradeoff", "weaknesses"},
+    {"bench", "course", "journal", "placement", "progress", "tradeoff", "weaknesses"},
     {"datastore", "model_trainer", "report", "trainer"},
     {"dvc_source", "scratch", "vetting"},
     {"clusters", "tracking"},

@@ -83,6 +83,11 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _device(value: Any) -> Any:
+    """Take the name that it had before there was a word for each maker's."""
+    return "cuda" if value == "gpu" else value
+
+
 def _checked_reasons(value: Any) -> Any:
     """YAML has mappings; settings are frozen, so they hold pairs."""
     pairs = tuple(value.items()) if isinstance(value, Mapping) else value
@@ -389,7 +394,7 @@ class Device(StrEnum):
 
     AUTO = "auto"
     CPU = "cpu"
-    GPU = "gpu"
+    CUDA = "cuda"
 
 
 class Train(Section):
@@ -421,8 +426,8 @@ class Train(Section):
     """Components, or share of variance, that scaled columns are reduced to; null keeps all."""
     threads: Count | None = None
     """Most threads to use; null takes every core of the machine."""
-    device: Annotated[Device, Field(strict=False)] = Device.AUTO
-    """auto (a graphics processor where a library sees one), cpu or gpu."""
+    device: Annotated[Device, Field(strict=False), BeforeValidator(_device)] = Device.AUTO
+    """auto (a graphics processor where a library sees one), cpu, or cuda (refused without one)."""
     search: Search = Search()
     """How long to look for good hyperparameters."""
 
