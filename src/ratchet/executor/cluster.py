@@ -1,7 +1,6 @@
 """The connection to a cluster of Dask's: one that is started here, or one that is there already."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -93,8 +92,6 @@ def _cluster(workers: int | None, cores: int) -> "Iterator[LocalCluster]":
         # A trial that its worker does not survive is tried on two others.
         "distributed.scheduler.allowed-failures": 2,
     }
-    # Workers are told by their environment.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     with config.set(quiet):
         cluster = LocalCluster(
             n_workers=n_workers,
@@ -103,6 +100,7 @@ def _cluster(workers: int | None, cores: int) -> "Iterator[LocalCluster]":
             host=LOOPBACK,
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
+            env={"DASK_LOGGING__DISTRIBUTED": "critical", "OMP_WAIT_POLICY": "PASSIVE"},
         )
         try:
             yield cluster
