@@ -15,7 +15,7 @@ from test_executor import all_of, wait_until
 
 pytest.importorskip("distributed")
 
-from ratchet.errors import RatchetError
+from ratchet.errors import ClusterError
 from ratchet.executor import scheduled
 from ratchet.executor.base import Done
 from ratchet.executor.cluster import connected
@@ -92,7 +92,7 @@ def test_a_worker_with_other_code_is_refused(client, tmp_path, monkeypatch):
     told = (
         "^The worker at tcp://127.* has ratchet .* where this process has 99. With other versions"
     )
-    with pytest.raises(RatchetError, match=told):
+    with pytest.raises(ClusterError, match=told):
         Scheduled(client, Chore(tmp_path))
 
 
@@ -222,7 +222,7 @@ def test_a_scheduler_that_is_killed_is_told_and_the_search_goes_on_without_it(no
             (folder / "allowed.txt").write_text("1000", encoding="utf-8")
 
         killing = pool.submit(kill)
-        with pytest.raises(RatchetError) as raised:
+        with pytest.raises(ClusterError) as raised:
             train.run(project, ended.append)
         killing.result()
     assert str(raised.value) == (

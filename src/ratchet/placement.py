@@ -110,9 +110,10 @@ def opened(
 
     Raises
     ------
+    ClusterError
+        If there is no cluster where the settings name one.
     RatchetError
-        If there is no cluster where the settings name one, or no graphics
-        processor where they ask for it.
+        If there is no graphics processor where they ask for it.
     """
     execution = settings.execution
     ordered = execution.ordered or seconds is None
