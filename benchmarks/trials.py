@@ -3,12 +3,13 @@
 Run it with `python benchmarks/trials.py`. A trial waits until it has taken as long as it should, so
 that what is measured is what it costs to hand trials out and take results back, whatever else the
 machine does. With `--fits`, trials are real fits of a table of simulated taxi trips instead, in
-threads and in processes, and the cores decide.
+threads and in processes, and the cores decide; with `--plain`, fits in plain Python.
 """
 
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,13 @@ from ratchet.settings import Execution, from_mapping  # noqa: E402
 from ratchet.table import Table, prepare_table  # noqa: E402
 
 ROWS, COLUMNS = 20_000, 20
+TAXI = {
+    "source": "data",
+    "target": "minutes(lpep_dropoff_datetime - lpep_pickup_datetime)",
+    "filter": "1 <= target <= 60",
+    "features": ["PULocationID", "DOLocationID", "trip_distance", "lpep_pickup_datetime"],
+    "categorical": ["PULocationID", "DOLocationID"],
+}
 # Seconds of a trial, and trials for each worker.
 LENGTHS = ((0.1, 60), (1.0, 12), (10.0, 2))
 
@@ -140,32 +148,48 @@ def waited() -> None:
         say(f"| {name} | {begins:.1f} s | {' | '.join(told)} |")
 
 
-def fitted(seconds: float, rows: int) -> None:
+PLUGIN = """
+import time
+
+from ratchet.backends import Backend, Family, Fitted, Real, register
+from ratchet.features import Preparation
+
+
+@register
+class Plain(Backend):
+    name = "plain"
+
+    def families(self, task):
+        return (Family("plain", Preparation.SCALED, ({"x": 1.0},), {"x": Real(0.0, 9.0)}),)
+
+    def fit(self, request):
+        from sklearn.linear_model import Ridge
+
+        total = 0.0
+        for number in range(6_000_000):
+            total += number * request.params["x"]
+        return Fitted(Ridge().fit(request.train.X, request.train.y), request.params)
+"""
+"""A family whose fits are half a second of plain Python."""
+
+
+def fitted(seconds: float, rows: int, *, plain: bool) -> None:
     """Print what the same budget brings in threads and in processes, in turns."""
     frame = taxi.simulate_month("2024-01", rows=rows, seed=1).to_pandas()
     table = Table(frame, (), (len(frame),))
     cores = usable_cores()
+    train = {"plugins": ["plain_family"], "families": ["plain"]} if plain else {}
     say(f"{rows:,} trips, {seconds:.0f} s each, {cores} cores")
-    say("| validation | trials run in | trials | best | cores idle |")
+    say("| validation | trials run in | trials | score | cores idle |")
     say("|---|---|---|---|---|")
-    for validation in ("holdout", "folds"):
+    for validation in ("holdout",) if plain else ("holdout", "folds"):
         for workers in (None, cores) * 2:
             chosen = from_mapping(
                 {
                     "name": "trials",
-                    "data": {
-                        "source": "data",
-                        "target": "minutes(lpep_dropoff_datetime - lpep_pickup_datetime)",
-                        "filter": "1 <= target <= 60",
-                        "features": [
-                            "PULocationID",
-                            "DOLocationID",
-                            "trip_distance",
-                            "lpep_pickup_datetime",
-                        ],
-                        "categorical": ["PULocationID", "DOLocationID"],
-                    },
+                    "data": TAXI,
                     "train": {
+                        **train,
                         "validation": validation,
                         "search": {"budget_seconds": seconds, "max_trials": 100_000},
                     },
@@ -175,12 +199,10 @@ def fitted(seconds: float, rows: int) -> None:
             )
             prepared = prepare_table(table, chosen.data, chosen.train.problem)
             cut = len(prepared.frame) * 4 // 5
+            parts = (prepared.frame.iloc[:cut], prepared.frame.iloc[cut:])
             begun, idle = time.monotonic(), idle_seconds()
             training = trainer.train(
-                prepared.frame.iloc[:cut].reset_index(drop=True),
-                prepared.frame.iloc[cut:].reset_index(drop=True),
-                prepared.schema,
-                chosen,
+                *(part.reset_index(drop=True) for part in parts), prepared.schema, chosen
             )
             left = (idle_seconds() - idle) / (time.monotonic() - begun)
             where = f"{workers} processes" if workers else "this process"
@@ -192,13 +214,17 @@ def main() -> None:
     """Read the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fits", action="store_true", help="real fits in threads and processes")
+    parser.add_argument("--plain", action="store_true", help="fits in plain Python, likewise")
     parser.add_argument("--seconds", type=float, default=30.0, help="budget of each search of fits")
     parser.add_argument("--rows", type=int, default=8000, help="rows of the table of fits")
     arguments = parser.parse_args()
-    if arguments.fits:
-        fitted(arguments.seconds, arguments.rows)
-    else:
+    if not (arguments.fits or arguments.plain):
         waited()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "plain_family.py").write_text(PLUGIN, encoding="utf-8")
+        sys.path.append(folder)
+        fitted(arguments.seconds, arguments.rows, plain=arguments.plain)
 
 
 if __name__ == "__main__":

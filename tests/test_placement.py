@@ -12,7 +12,6 @@ from test_replay import clustered, is_the_same, of_clusters, parts, settings, to
 
 from ratchet import placement, trainer
 from ratchet.executor.base import Moment, Placement, Way
-from ratchet.executor.processes import Processes
 from ratchet.search import Candidate
 from ratchet.settings import from_mapping
 
@@ -93,14 +92,16 @@ def test_nothing_is_measured_where_it_could_change_nothing(seconds, execution, m
 
 def test_a_number_of_workers_is_not_measured_and_cores_limit_it():
     said = []
+    why = "there are 2 threads for the 5 that are wanted"
     place = Field(threads=2)
     with placement.opened(chosen(workers=5), place, seconds=60.0, told=said.append) as placed:
-        assert isinstance(placed.executor, Processes)
-        assert placed.executor.workers == place.beside == 2
+        assert placed.placement == Placement(Way.PROCESSES, 2, why)
+        assert place.beside == 2
+        # Nobody waits for them.
+        assert try_one(placed, 0) == os.getpid()
         # The order is that of five, on whatever machine.
         assert placed.window == 5
         assert not placed.ordered
-    why = "there are 2 threads for the 5 that are wanted"
     assert said == [f"trials run in 2 processes: {why}"]
     with placement.opened(chosen(workers=5), Field(threads=1), seconds=None) as placed:
         assert placed.executor is None
@@ -110,17 +111,23 @@ def test_a_number_of_workers_is_not_measured_and_cores_limit_it():
 def test_a_search_that_ran_in_processes_is_made_again_in_processes():
     earlier = Placement(Way.PROCESSES, 2, "measured")
     with placement.opened(chosen(), Field(threads=4), seconds=None, earlier=earlier) as placed:
-        assert isinstance(placed.executor, Processes)
-        assert placed.executor.workers == 2
+        told = "trials run in 2 processes: so did the search before"
+        assert placed.placement.told == told
 
 
-def test_trials_in_processes_give_the_leader_that_one_process_gives(tmp_path):
-    families = ["baseline", "ridge", "lightgbm", "knn"]
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Let no trial be tried in this process while the others begin."""
+    monkeypatch.setattr(placement, "BEGIN_HERE", False)
+
+
+def test_trials_in_processes_give_the_leader_that_one_process_gives(elsewhere, tmp_path):
+    families = ["baseline", "ridge", "lightgbm"]
     usual = {
         "train__families": families,
         "train__validation": "folds",
         "train__folds": 3,
-        "train__search": {"budget_seconds": None, "max_trials": 10},
+        "train__search": {"budget_seconds": None, "max_trials": 8},
     }
     alone = settings(**usual, train__threads=1, execution={"workers": 2})
     rows = parts(alone)
@@ -132,12 +139,9 @@ def test_trials_in_processes_give_the_leader_that_one_process_gives(tmp_path):
     course = written(two.course, tmp_path)
     assert course.placement == Placement(Way.PROCESSES, 2, "so does execution.workers")
     assert course.beside == 2
-    # What one alone would have proposed from more results is another search.
-    serial = trainer.train(*rows, settings(**usual, train__threads=1))
-    assert len(told(serial)) == len(told(two))
 
 
-def test_a_clustering_in_processes_is_the_same_clustering():
+def test_a_clustering_in_processes_is_the_same_clustering(elsewhere):
     search = {"budget_seconds": None, "max_trials": 8}
     usual = {"train__search": search, "execution": {"workers": 2}}
     (one, *_), (two, *_) = (
