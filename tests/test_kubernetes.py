@@ -33,7 +33,7 @@ def test_the_backend_config_has_what_mlflow_asks_for():
 
     config = json.loads((FOLDER / "kubernetes_config.json").read_text(encoding="utf-8"))
     path = config["kube-job-template-path"]
-    assert ROOT / path == FOLDER / "job.yaml"
+    assert ROOT / path == FOLDER / "job.yml"
     parsed = _parse_kubernetes_config({**config, "kube-job-template-path": str(ROOT / path)})
     template = parsed["kube-job-template"]
     # The places that the backend writes to.
@@ -44,16 +44,16 @@ def test_the_backend_config_has_what_mlflow_asks_for():
 
 
 def test_a_job_may_talk_to_the_scheduler_and_nobody_else_outside_may():
-    [job] = documents("job.yaml")
+    [job] = documents("job.yml")
     labels = job["spec"]["template"]["metadata"]["labels"]
-    of_kind = {each["kind"]: each for each in documents("dask-cluster.yaml")}
+    of_kind = {each["kind"]: each for each in documents("dask-cluster.yml")}
     rules = of_kind["NetworkPolicy"]["spec"]["ingress"][0]
     allowed = [each["podSelector"]["matchLabels"] for each in rules["from"]]
     assert allowed == [{"app": "dask-worker"}, labels]
     assert rules["ports"][0]["port"] == of_kind["Service"]["spec"]["ports"][0]["port"]
 
 
-@pytest.mark.parametrize("name", ["job.yaml", "dask-cluster.yaml"])
+@pytest.mark.parametrize("name", ["job.yml", "dask-cluster.yml"])
 def test_every_container_says_what_it_needs(name):
     for document in documents(name):
         pod = document["spec"].get("template", {}).get("spec", {"containers": []})
@@ -74,6 +74,6 @@ def test_the_image_is_made_of_files_that_are_there():
     assert lines[0].split("-t ")[1].split()[0] == image
     assert {
         container["image"]
-        for document in documents("dask-cluster.yaml")
+        for document in documents("dask-cluster.yml")
         for container in document["spec"].get("template", {}).get("spec", {}).get("containers", [])
     } == {image}
