@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ratchet import exact, files
 from ratchet.errors import RatchetError
+from ratchet.executor.base import Placement, Way
 from ratchet.search import Candidate, TrialResult
 
 FORMAT = "ratchet-search-1"
@@ -62,6 +63,8 @@ class Course:
     """Fits on other samples that a clustering was compared with; None where there is a target."""
     doubts: Mapping[str, str] = field(default_factory=dict)
     """Why a replay may differ, by what it is about; empty where everything is deterministic."""
+    placement: Placement = field(default_factory=Placement)
+    """Where its trials ran, and why there."""
 
     def differences(self, other: "Course") -> tuple[str, ...]:
         """Say in clauses how another search that should be the same is not."""
@@ -238,6 +241,7 @@ class Record:
             "n_folds": course.n_folds,
             "threads": course.threads,
             "beside": course.beside,
+            "execution": vars(course.placement),
             "doubts": dict(course.doubts),
             "stability_fits": course.stability_fits,
             "n_rows": self.n_rows,
@@ -330,6 +334,7 @@ def _course(value: Mapping[str, Any]) -> Course:
         ),
         stability_fits=None if stability is None else int(stability),
         doubts={str(name): str(each) for name, each in value["doubts"].items()},
+        placement=_placement(value),
     )
     if min(course.n_folds, course.threads, course.beside) < 1:
         raise ValueError("n_folds, threads and beside must be at least 1")
@@ -337,6 +342,13 @@ def _course(value: Mapping[str, Any]) -> Course:
         if not 0 <= each.trial < len(course.trials):
             raise IndexError(f"there is no trial {each.trial}")
     return course
+
+
+def _placement(value: Mapping[str, Any]) -> Placement:
+    told = value.get("execution")
+    if told is None:  # one of before there was a choice
+        return Placement(workers=int(value["beside"]))
+    return Placement(Way(told["way"]), int(told["workers"]), str(told["why"]))
 
 
 def _packed(trial: TrialResult) -> dict[str, Any]:

@@ -21,5 +21,9 @@ class AlteredError(StoreError):
     """The files of a registered version are not those that were put on record."""
 
 
+class ClusterError(RatchetError, RuntimeError):
+    """Workers or a cluster can't be reached or are gone; what they had ended by then is kept."""
+
+
 class InterruptionError(RatchetError):
     """Ctrl-C, or SIGTERM as a container gets it: the command line exits with 130."""

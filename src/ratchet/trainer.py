@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, derived, ensemble, folds, metrics, rivals
+from ratchet import backends, derived, ensemble, folds, metrics, placement, rivals
 from ratchet.backends import Backend, Family, Interpretability, Task, blas
-from ratchet.bench import Bench, Refit, Spare
+from ratchet.bench import Bench, Refit, Spare, metric_of
 from ratchet.conformal import Conformal
 from ratchet.course import Chosen, Course, Made, Starts
 from ratchet.errors import RatchetError, SettingsError
@@ -28,6 +28,7 @@ from ratchet.model import (
     places,
     predict,
 )
+from ratchet.placement import Placed
 from ratchet.schema import Schema
 from ratchet.search import Budget, Candidate, TrialResult, again, search
 from ratchet.settings import Device, Ensemble, Settings, SplitMethod, Validation
@@ -197,6 +198,7 @@ def train(
     journal: Journal | None = None,
     replay: Course | None = None,
     starts: Starts = NO_STARTS,
+    on_place: Callable[[str], None] = lambda _: None,
 ) -> Training:
     """Search, let the best candidates answer together, and fit them on all rows.
 
@@ -207,7 +209,7 @@ def train(
     schema : Schema
         What the columns are.
     settings : Settings
-        ``train``, ``seed`` and ``split`` are used.
+        ``train``, ``execution``, ``seed`` and ``split`` are used.
     on_trial : callable
         Is told of every trial as it ends.
     on_phase : callable
@@ -227,6 +229,8 @@ def train(
         decided in it is taken from there, and no clock is looked at.
     starts : Starts
         What the search begins with, as far as there is time for it.
+    on_place : callable
+        Is told in a sentence where trials run, and why there, where there was a choice.
 
     Raises
     ------
@@ -234,6 +238,8 @@ def train(
         If the metric or a family does not fit the problem.
     RatchetError
         If every trial failed, or a replay needs a family that is not offered.
+    ClusterError
+        If there is no cluster where the settings name one, or its workers are gone.
     """
     started = time.monotonic()
     backends.load(settings.train.plugins)
@@ -248,15 +254,29 @@ def train(
     elif seconds is not None:
         deadline = started + seconds
     make = _Plans(rows, len(train_rows), schema, settings, metric, groups)
+    kept = journal.trials() if journal and replay is None else ()
     if replay is None:
-        kept = journal.trials() if journal else ()
         bench = _bench(make, shelf, seconds, kept)
         bench.remember(kept)
         earlier = [trial for trial, _ in kept]
-        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, earlier, starts)
     else:
         bench = make.again(replay)
-        trials = _replayed(bench, shelf, replay, on_trial, on_start)
+    spent = max((trial.elapsed for trial, _ in kept), default=0.0)
+    with placement.opened(
+        settings,
+        bench,
+        seconds=None if seconds is None else seconds - spent,
+        many_rows=bench.task.n_rows >= ROWS_FOR_SAMPLES,
+        earlier=None if replay is None else replay.placement,
+        told=on_place,
+    ) as placed:
+        if replay is None:
+            trials = _search(
+                bench, shelf, seconds, on_trial, on_start, journal, earlier, starts, placed
+            )
+        else:
+            trials = _replayed(bench, shelf, replay, on_trial, on_start, placed)
+        found = placed.placement if replay is None else replay.placement
     leader = best(trials, metric)
     baselines = [family.name for _, family in shelf if family.is_baseline]
     on_phase(ENSEMBLE)
@@ -300,6 +320,7 @@ def train(
                 bench.threads,
                 gpu=settings.train.device is not Device.CPU,
             ),
+            placement=found,
         ),
         rivals=_rivals(bench, members, baselines),
         conformal=chosen.conformal,
@@ -332,12 +353,6 @@ def ranked(trials: Sequence[TrialResult], metric: Metric) -> list[TrialResult]:
         largest[settings] = max(largest[settings], trial.candidate.share)
     done = [t for t in done if t.candidate.share == largest[t.candidate.settings]]
     return sorted(done, key=lambda trial: metric.loss(trial.score))
-
-
-def metric_of(schema: Schema, settings: Settings) -> Metric:
-    """Find the score that is optimised."""
-    name = settings.train.metric
-    return metrics.named(name, schema.problem) if name else metrics.default(schema.problem)
 
 
 def task_of(schema: Schema, n_rows: int) -> Task:
@@ -500,14 +515,21 @@ def _search(
     journal: Journal | None,
     earlier: Sequence[TrialResult],
     starts: Starts,
+    placed: Placed,
 ) -> tuple[TrialResult, ...]:
     settings = bench.settings
     keep_best = _keeps_best(bench)
+    kept = {trial.candidate.key for trial in earlier}
 
-    def ended(trial: TrialResult) -> None:
-        if journal is not None and not trial.resumed:
+    def keep(trial: TrialResult) -> None:
+        """Keep a trial once, also one that has ended before its turn to be told."""
+        if journal is not None and trial.candidate.key not in kept:
+            kept.add(trial.candidate.key)
             answer = bench.answers.get(trial.candidate.key)
             journal.keep(trial, None if answer is None else answer.raw)
+
+    def ended(trial: TrialResult) -> None:
+        keep(trial)
         keep_best(trial)
         on_trial(trial)
 
@@ -520,7 +542,7 @@ def _search(
         if known[0] != len(trials):
             likely = _likely_members(bench, trials)
             seconds_each = [bench.refit_seconds(trial) for trial in likely]
-            workers = bench.threads if len(bench.plan) > 1 else bench.beside
+            workers = bench.threads if len(bench.plan) > 1 else min(bench.beside, bench.threads)
             refit = max(sum(seconds_each) / workers, max(seconds_each, default=0.0))
             save = sum(map(bench.save_seconds, likely))
             known = (
@@ -543,12 +565,15 @@ def _search(
             bench.beside,
             bench.interrupted.set,
             _rungs(bench.task.n_rows),
+            placed.ordered,
+            placed.window,
         ),
         settings.seed,
         ended,
         earlier,
         on_start,
         starts.affordable(bench.task.n_rows, None if seconds is None else SHARE_OF_ONE * seconds),
+        placed.elsewhere(bench.take_over, keep),
     )
 
 
@@ -580,6 +605,7 @@ def _replayed(
     course: Course,
     on_trial: Callable[[TrialResult], None],
     on_start: Callable[[Candidate], None],
+    placed: Placed,
 ) -> tuple[TrialResult, ...]:
     """Try again what an earlier search has tried, and end each fit where it was ended then."""
     check_offered(shelf, course)
@@ -595,8 +621,9 @@ def _replayed(
         bench.metric.loss,
         ended,
         on_start=on_start,
-        beside=bench.beside,
+        beside=min(bench.beside, bench.threads),
         interrupt=bench.interrupted.set,
+        elsewhere=placed.elsewhere(bench.take_over),
     )
 
 
