@@ -18,6 +18,7 @@ FLOORS = (
         "files",
         "folds",
         "interrupts",
+        "memory",
         "packaged",
         "problem",
         "sources",

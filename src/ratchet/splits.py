@@ -95,7 +95,7 @@ def split(
         case SplitMethod.RANDOM:
             dealer: _Dealer = _Random(seed)
         case SplitMethod.STRATIFIED:
-            dealer = _Stratified(seed, _classes(labels))
+            dealer = _Stratified(seed, enough_of_each(labels))
         case SplitMethod.GROUP:
             # Codes of the sorted groups: the order of the rows must not decide.
             dealer = _Group(seed, pd.factorize(_complete(by, settings), sort=True)[0])
@@ -221,7 +221,14 @@ def _count(n: int, what: str, part: str, size: float | str) -> int:
     return count
 
 
-def _classes(labels: np.ndarray | None) -> np.ndarray:
+def enough_of_each(labels: np.ndarray | None) -> np.ndarray:
+    """Give the labels back if each class has a row for each part.
+
+    Raises
+    ------
+    DataError
+        If one has not, or there are no classes.
+    """
     if labels is None:
         raise DataError(
             "split.method is stratified, and a quantity has no classes."

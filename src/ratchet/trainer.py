@@ -12,7 +12,7 @@ import pandas as pd
 
 from ratchet import backends, derived, ensemble, folds, metrics, rivals
 from ratchet.backends import Backend, Family, Interpretability, Task, blas
-from ratchet.bench import Bench, Refit, Spare
+from ratchet.bench import Bench, Refit, Spare, Whole
 from ratchet.conformal import Conformal
 from ratchet.course import Chosen, Course, Made, Starts
 from ratchet.errors import RatchetError, SettingsError
@@ -29,7 +29,7 @@ from ratchet.model import (
     predict,
 )
 from ratchet.schema import Schema
-from ratchet.search import Budget, Candidate, TrialResult, again, search
+from ratchet.search import Budget, Candidate, TrialResult, again, one_more, search
 from ratchet.settings import Device, Ensemble, Settings, SplitMethod, Validation
 from ratchet.table import encode_target
 
@@ -73,6 +73,10 @@ RIVALS = 3
 RIVAL_BYTES = 20_000_000
 # Rows that weights are chosen on: more would not change them.
 ENSEMBLE_ROWS = 20_000
+# The share of the time in which a search may look at a sample of rows that don't fit in memory, and
+# the share of the rest that the fit on all train rows may take: one on the valid rows too follows.
+SHARE_OF_SAMPLE = 0.35
+SHARE_OF_WHOLE = 0.5
 # Share by which a map of the probabilities must lower the loss on rows it was not learned on.
 CALIBRATION_GAIN = 0.001
 
@@ -163,6 +167,8 @@ class Training:
     """More numbers about the leader, by the names that its run gives them."""
     rivals: tuple[Rival, ...] = ()
     """The best of the next families, the best first."""
+    n_sampled: int | None = None
+    """Rows of the sample that was searched on, train and valid; None where it was all of them."""
     conformal: Conformal | None = None
     """How far a regression was off on rows that none of its members was fitted on."""
 
@@ -197,6 +203,7 @@ def train(
     journal: Journal | None = None,
     replay: Course | None = None,
     starts: Starts = NO_STARTS,
+    whole: Whole | None = None,
 ) -> Training:
     """Search, let the best candidates answer together, and fit them on all rows.
 
@@ -227,6 +234,11 @@ def train(
         decided in it is taken from there, and no clock is looked at.
     starts : Starts
         What the search begins with, as far as there is time for it.
+    whole : Whole, optional
+        All rows, where ``train_rows`` and ``valid_rows`` are samples of what
+        doesn't fit in memory. Every family learns on the samples; then the
+        best candidate of a backend that streams learns on all train rows, and
+        is chosen or not by what it says about the sample of the valid rows.
 
     Raises
     ------
@@ -247,13 +259,18 @@ def train(
         seconds = max(deadline - started, 0.0)
     elif seconds is not None:
         deadline = started + seconds
-    make = _Plans(rows, len(train_rows), schema, settings, metric, groups)
+    make = _Plans(rows, len(train_rows), schema, settings, metric, groups, whole)
     if replay is None:
         kept = journal.trials() if journal else ()
         bench = _bench(make, shelf, seconds, kept)
         bench.remember(kept)
         earlier = [trial for trial, _ in kept]
-        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, earlier, starts)
+        of_sample = seconds
+        if whole is not None and seconds is not None:
+            of_sample = SHARE_OF_SAMPLE * seconds
+        trials = _search(bench, shelf, of_sample, on_trial, on_start, journal, earlier, starts)
+        if whole is not None:
+            trials = _with_whole(bench, shelf, trials, deadline, on_trial, on_start, journal)
     else:
         bench = make.again(replay)
         trials = _replayed(bench, shelf, replay, on_trial, on_start)
@@ -285,7 +302,7 @@ def train(
         trusted_types=_trusted_types(schema, used),
         packages=_packages(used),
         modules=_modules(schema, used),
-        n_rows=len(rows),
+        n_rows=len(rows) if whole is None else max(member.n_rows for member in members),
         n_folds=len(bench.plan),
         seconds=time.monotonic() - started,
         course=Course(
@@ -389,11 +406,15 @@ class _Plans:
     settings: Settings
     metric: Metric
     groups: np.ndarray | None
+    whole: Whole | None = None
 
     @property
     def choice(self) -> Validation:
         """What was asked for, as far as the split lets it."""
         method = self.settings.split.method
+        # All train rows come in batches, and never the others of a fold.
+        if self.whole is not None:
+            return Validation.HOLDOUT
         # Rows of the future must not be fitted on, and unnamed groups can not be kept whole.
         if method is SplitMethod.TIME or (method is SplitMethod.GROUP and self.groups is None):
             return Validation.HOLDOUT
@@ -428,7 +449,7 @@ class _Plans:
         return replace(bench, threads=course.threads, beside=course.beside)
 
     def _bench(self, plan: tuple[Fold, ...]) -> Bench:
-        return Bench(self.rows, self.schema, self.settings, self.metric, plan)
+        return Bench(self.rows, self.schema, self.settings, self.metric, plan, whole=self.whole)
 
 
 def _bench(
@@ -443,7 +464,7 @@ def _bench(
         made = make.with_holdout()
         # With a budget of trials nothing may depend on which one ends first, and boosting many
         # rows gains from threads of its own.
-        if seconds is not None and made.task.n_rows < ROWS_FOR_SAMPLES:
+        if seconds is not None and made.task.n_rows < ROWS_FOR_SAMPLES and make.whole is None:
             made.beside = made.threads
         return made
 
@@ -542,7 +563,7 @@ def _search(
             SHARE_OF_ONE,
             bench.beside,
             bench.interrupted.set,
-            _rungs(bench.task.n_rows),
+            tuple(share * bench.sampled for share in _rungs(bench.task.n_rows)),
         ),
         settings.seed,
         ended,
@@ -550,6 +571,41 @@ def _search(
         on_start,
         starts.affordable(bench.task.n_rows, None if seconds is None else SHARE_OF_ONE * seconds),
     )
+
+
+def _with_whole(
+    bench: Bench,
+    shelf: Sequence[tuple[Backend, Family]],
+    trials: tuple[TrialResult, ...],
+    deadline: float | None,
+    on_trial: Callable[[TrialResult], None],
+    on_start: Callable[[Candidate], None],
+    journal: Journal | None,
+) -> tuple[TrialResult, ...]:
+    """Fit the best candidate that can learn from disk on all train rows, as one more trial."""
+    if any(bench.learns_from_disk(trial.candidate) for trial in trials):  # of an earlier search
+        return trials
+    streaming = [(backend, family) for backend, family in shelf if backend.streams]
+    labels = {Candidate(backend.name, family.name, {}).label for backend, family in streaming}
+    tried = [t.candidate for t in ranked(trials, bench.metric) if t.candidate.label in labels]
+    tried += [Candidate(b.name, f.name, dict(f.starts[0])) for b, f in streaming]
+    if not tried:
+        return trials
+    candidate = replace(tried[0], share=1.0)
+    until = None
+    if deadline is not None:
+        now = time.monotonic()
+        until = now + SHARE_OF_WHOLE * max(0.0, deadline - now)
+    on_start(candidate)
+    begun = time.monotonic() - max((trial.elapsed for trial in trials), default=0.0)
+    trial = one_more(
+        trials, candidate, lambda: bench.evaluate(candidate, until), bench.metric.loss, begun
+    )
+    if journal is not None:
+        answer = bench.answers.get(candidate.key)
+        journal.keep(trial, None if answer is None else answer.raw)
+    on_trial(trial)
+    return (*trials, trial)
 
 
 def _likely_members(bench: Bench, trials: Sequence[TrialResult]) -> list[TrialResult]:
@@ -815,7 +871,7 @@ def _member(bench: Bench, trial: TrialResult, weight: float, refit: Refit) -> Me
         weight,
         refitted=bool(refit.parts),
         seconds=refit.seconds,
-        n_rows=len(bench.rows) if refit.parts else bench.rows_of(trial),
+        n_rows=bench.rows_of_refit(trial) if refit.parts else bench.rows_of(trial),
         interpretability=bench.family(trial.candidate).interpretability,
     )
 
