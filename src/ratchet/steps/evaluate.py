@@ -167,6 +167,11 @@ def require(project: Project) -> None:
     files.read_json(project.evaluated / "metrics.json", made_by="evaluate")
 
 
+def judged(project: Project, schema: Schema, rows: pd.DataFrame) -> pd.DataFrame:
+    """Give the test rows that are scored: all, but for a clustering of many a sample."""
+    return rows if schema.target else clustering.judged(rows, project.settings.seed)
+
+
 def truth(project: Project, schema: Schema, rows: pd.DataFrame) -> np.ndarray:
     """Give what predictions are held against.
 
