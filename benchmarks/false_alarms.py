@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from ratchet import drift, evaluation, metrics, settings, table, taxi  # noqa: E402
-from ratchet.bench import usable_cores  # noqa: E402
 from ratchet.drift import ColumnReference, DriftReport, Expected, Reference, Verdict  # noqa: E402
+from ratchet.executor.machine import usable_cores  # noqa: E402
 from ratchet.features import Preparation, preparation  # noqa: E402
 from ratchet.metrics import Predictions  # noqa: E402
 from ratchet.schema import Kind, Schema  # noqa: E402

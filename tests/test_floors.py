@@ -28,6 +28,7 @@ FLOORS = (
     {"conformal", "derived", "lineage", "metrics", "schema", "settings"},
     {
         "association",
+        "executor",
         "features",
         "profile",
         "project",
@@ -53,7 +54,7 @@ FLOORS = (
         "slices",
         "survey",
     },
-    {"bench", "course", "journal", "progress", "tradeoff", "weaknesses"},
+    {"bench", "course", "journal", "placement", "progress", "tradeoff", "weaknesses"},
     {"datastore", "model_trainer", "report", "trainer"},
     {"dvc_source", "scratch", "vetting"},
     {"clusters", "tracking"},
@@ -66,6 +67,8 @@ FLOORS = (
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
     "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "serving", "tracking"},
+    "dask": {"executor"},
+    "distributed": {"executor"},
     "hyperopt": {"search"},
     "onnx": {"export"},
     "onnxruntime": {"export"},

@@ -12,8 +12,19 @@ import pytest
 from hyperopt import Trials, fmin, hp, tpe
 
 from ratchet.backends import Choice, Family, Integer, Real
+from ratchet.executor.base import Done
+from ratchet.executor.here import Threads
 from ratchet.features import Preparation
-from ratchet.search import STARTUP_TRIALS, Budget, Candidate, Scored, search
+from ratchet.search import (
+    STARTUP_TRIALS,
+    Budget,
+    Candidate,
+    Elsewhere,
+    Scored,
+    TrialResult,
+    Tried,
+    search,
+)
 
 
 def family(name, *starts, cost=1.0, **space):
@@ -28,7 +39,15 @@ def run(shelf, score, *, trials=20, seconds=None, seed=1, loss=float, **more):
     """Search with ``score``, which gives a candidate's score or raises."""
     rules = {
         name: more.pop(name)
-        for name in ("reserve", "share_of_one", "rungs", "beside", "interrupt")
+        for name in (
+            "reserve",
+            "share_of_one",
+            "rungs",
+            "beside",
+            "interrupt",
+            "ordered",
+            "window",
+        )
         if name in more
     }
     return search(
@@ -551,3 +570,137 @@ def test_a_resumed_search_goes_on_beside_each_other():
     results = run([BOWL], bowl, trials=12, earlier=earlier, beside=2)
     assert sum(r.resumed for r in results) == 6
     assert len({r.candidate.key for r in results}) == len(results) == 12
+
+
+class Uneven:
+    """An executor of threads whose trials take as long as chance will have it."""
+
+    def __init__(self, score, workers, seed=0):
+        self.random = np.random.default_rng(seed)
+        self.threads = Threads(self.work, workers)
+        self.workers = workers
+        self.score = score
+        self.most = self.under_way = 0
+
+    def work(self, candidate, until, nap):
+        time.sleep(nap)
+        value = scored(self.score(candidate), **candidate.params)
+        return Tried(
+            TrialResult(0, candidate, value.score, value.train_score, nap, 0.0), value.score
+        )
+
+    def submit(self, key, *arguments):
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        self.threads.submit(key, *arguments, self.random.uniform(0, 0.01))
+
+    def results(self, until=None):
+        done = self.threads.results(until)
+        self.under_way -= len(done)
+        return done
+
+    def close(self):
+        self.threads.close()
+
+
+def both(candidate):
+    return (bowl if "x" in candidate.params else mixed)(candidate)
+
+
+def elsewhere_of(executor, taken=None, kept=None):
+    return Elsewhere(
+        executor,
+        lambda candidate, found: None if taken is None else taken.append((candidate.key, found)),
+        lambda trial: None if kept is None else kept.append(trial),
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_in_order_no_worker_s_speed_changes_what_is_tried(seed):
+    slow = run([BOWL, MIXED], both, trials=40, ordered=True, window=3)
+    taken, kept = [], []
+    executor = Uneven(both, 3, seed)
+    results = run(
+        [BOWL, MIXED],
+        both,
+        trials=40,
+        ordered=True,
+        window=3,
+        elsewhere=elsewhere_of(executor, taken, kept),
+    )
+    executor.close()
+    assert tried(results) == tried(slow)
+    assert [r.leads for r in results] == [r.leads for r in slow]
+    assert executor.most == 3
+    assert sorted(taken) == sorted((r.candidate.key, r.score) for r in results)
+    # A trial that has ended is kept at once, whatever is told before it.
+    assert {r.candidate.key for r in kept} == {r.candidate.key for r in results}
+    assert len(kept) == 40
+
+
+def test_how_many_are_under_way_is_part_of_the_order():
+    one, three = (
+        run([BOWL, MIXED], both, trials=40, ordered=True, window=window) for window in (1, 3)
+    )
+    assert tried(one) == tried(run([BOWL, MIXED], both, trials=40))
+    assert tried(three) != tried(one)
+
+
+def test_in_order_a_resumed_search_goes_on_as_if_nothing_had_been():
+    whole = run([BOWL, MIXED], both, trials=30, ordered=True, window=3)
+    # Of those that were under way at the kill, any may have ended.
+    earlier = [whole[place] for place in (*range(10), 11)]
+    results = run([BOWL, MIXED], both, trials=30, ordered=True, window=3, earlier=earlier)
+    assert tried(results) == tried(whole)
+    assert [r.number for r in results if r.resumed] == [*range(10), 11]
+
+
+def test_out_of_order_every_trial_is_told_once():
+    executor = Uneven(both, 3)
+    told = []
+    more = {"elsewhere": elsewhere_of(executor), "on_trial": told.append}
+    results = run([BOWL, MIXED], both, trials=40, ordered=False, **more)
+    executor.close()
+    assert tuple(told) == results
+    assert len({r.candidate.key for r in results}) == len(results) == 40
+    assert executor.most == 3
+
+
+class Silent:
+    """An executor of workers that never answer."""
+
+    workers = 2
+
+    def submit(self, key, *arguments):
+        pass
+
+    def results(self, until=None):
+        assert until is not None
+        time.sleep(max(0.0, until - time.monotonic()))
+        return []
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_workers_that_never_answer_don_t_stretch_the_budget(ordered):
+    begun = time.monotonic()
+    silent = elsewhere_of(Silent())
+    results = run([BOWL], bowl, trials=9, seconds=0.5, ordered=ordered, elsewhere=silent)
+    assert 0.5 <= time.monotonic() - begun < 0.5 * 1.05 + 0.2
+    told = "TimeoutError: the time was up, and its worker had not answered"
+    assert [r.error for r in results] == [told] * 2
+
+
+def test_a_trial_that_was_lost_has_failed_and_says_why():
+    class Losing(Uneven):
+        def results(self, until=None):
+            done = super().results(until)
+            return [Done(each.key, lost="3 workers were gone before its end") for each in done]
+
+    executor = Losing(both, 2)
+    results = run([BOWL], both, trials=5, ordered=True, elsewhere=elsewhere_of(executor))
+    executor.close()
+    told = "WorkerLost: 3 workers were gone before its end"
+    assert [r.error for r in results] == [told] * 5

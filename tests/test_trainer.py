@@ -775,11 +775,26 @@ def test_rare_classes_count_more_where_the_score_counts_them_alike(
             assert sums.max() / sums.min() < 1.6
 
 
-@pytest.mark.parametrize(("device", "allowed"), [("auto", True), ("cpu", False), ("gpu", True)])
+@pytest.mark.parametrize(
+    ("device", "allowed"), [("auto", True), ("cpu", False), ("cuda", True), ("gpu", True)]
+)
 def test_a_graphics_processor_is_used_only_where_the_user_lets_it(monkeypatch, device, allowed):
     debug = on_shelf(monkeypatch)
+    monkeypatch.setattr("ratchet.placement.cuda_devices", lambda: 1)
     trained(train__device=device, **DEBUG)
     assert {asked.gpu for asked in debug.requests} == {allowed}
+
+
+def test_a_graphics_processor_that_is_asked_for_and_not_there_is_told(monkeypatch):
+    debug = on_shelf(monkeypatch)
+    monkeypatch.setattr("ratchet.placement.cuda_devices", lambda: 0)
+    with pytest.raises(RatchetError) as raised:
+        trained(train__device="cuda", **DEBUG)
+    assert str(raised.value) == (
+        "train.device is cuda, and CUDA sees no graphics processor on this machine. Set it to auto,"
+        " which takes one where there is one, or to cpu."
+    )
+    assert not debug.requests
 
 
 def test_early_stopping_gets_the_loss_of_the_metric_that_was_asked_for(monkeypatch):

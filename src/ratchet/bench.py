@@ -1,21 +1,22 @@
 """Fits candidates on the rows of one search and scores them on rows they were not fitted on."""
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from ratchet import backends, metrics
 from ratchet.backends import Backend, Family, Fitted, Looks, Params, Request, Rows, Stream, Task
+from ratchet.executor.machine import usable_cores
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.folds import Fold
 from ratchet.metrics import Metric
@@ -46,6 +47,20 @@ class Answer:
     """Quantities (n_scored,) or probabilities (n_scored, n_classes)."""
     parts: tuple[Part, ...] = ()
     """The model of each fold; empty when they were let go."""
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """What a bench elsewhere has found out about a candidate, fit to be sent."""
+
+    raw: np.ndarray
+    """What it said about the scored rows."""
+    parts: bytes
+    """The models of its folds; empty where they can't be sent, or nobody would use them."""
+    n_bytes: int
+    """About how large one of them is when it is saved."""
+    turns: int
+    """Fits after each other that its seconds are of."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,13 @@ class Bench:
         self._lock = threading.Lock()
         self._scores: dict[str, Scored] = {}
         self._bytes: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
+        self._taken: dict[tuple[Preparation, int, float], Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be built anew elsewhere, from what it was built from."""
+        given = (self.rows, self.schema, self.settings, self.plan, self.beside, self.threads)
+        return _built, (*given, self.whole)
 
     def backend(self, name: str) -> Backend:
         """Make a backend with its options."""
@@ -202,6 +224,40 @@ class Bench:
             if raw is not None and len(raw) == len(self.scored):
                 self.answers[trial.candidate.key] = Answer(raw)
 
+    def with_threads(self, threads: int) -> Self:
+        """Give a bench of the same rows, each trial of which has so many threads."""
+        return replace(self, beside=1, threads=threads, answers={}, spares={})
+
+    def hand_over(self, candidate: Candidate) -> HandedOver | None:
+        """Give what another bench must know of a candidate, and forget it; None if it failed."""
+        answer = self.answers.pop(candidate.key, None)
+        self._scores.pop(candidate.key, None)
+        if answer is None:
+            return None
+        try:
+            parts = bytes(ForkingPickler.dumps(answer.parts))
+        except Exception:  # a model of the user's own may not be fit to be sent
+            parts = b""
+        return HandedOver(answer.raw, parts, self._bytes[candidate.key], self._turns[candidate.key])
+
+    def take_over(self, candidate: Candidate, found: HandedOver | None) -> None:
+        """Take in what a bench elsewhere has found out about a candidate."""
+        if found is None:
+            return
+        parts = ForkingPickler.loads(found.parts) if found.parts else ()
+        kind, share = self.family(candidate).preparation, candidate.share
+        # Each comes with a preparation of its own, and models share one where they can.
+        parts = tuple(
+            replace(
+                part,
+                transformer=self._taken.setdefault((kind, place, share), part.transformer),
+            )
+            for place, part in enumerate(parts)
+        )
+        self.answers[candidate.key] = Answer(found.raw, parts)
+        self._bytes[candidate.key] = found.n_bytes
+        self._turns[candidate.key] = found.turns
+
     def knows_all_classes(self, parts: Sequence[Part]) -> bool:
         """Tell whether models can be averaged: each has seen every class."""
         return all(
@@ -234,7 +290,9 @@ class Bench:
 
     def refit_seconds(self, trial: TrialResult) -> float:
         """Estimate how long a fit on all rows takes, in the threads that it gets."""
-        turns = math.ceil(len(self.plan) / min(self.threads, len(self.plan)))
+        turns = self._turns.get(
+            trial.candidate.key, math.ceil(len(self.plan) / min(self.threads, len(self.plan)))
+        )
         once = trial.seconds / turns * self.rows_of_refit(trial) / self._most_rows_of(trial)
         return once * self.family(trial.candidate).refits
 
@@ -277,7 +335,8 @@ class Bench:
             The look at the clock at which the time of a fit is up, in a
             replay, by the key of its candidate.
         """
-        workers = min(len(trials), self.threads if len(self.plan) > 1 else self.beside)
+        beside = self.threads if len(self.plan) > 1 else min(self.beside, self.threads)
+        workers = min(len(trials), beside)
 
         def one(trial: TrialResult) -> Refit:
             left = math.inf if deadline is None else deadline - time.monotonic()
@@ -333,13 +392,13 @@ class Bench:
         # A holdout's trials are made beside each other, the folds of a trial are otherwise.
         threads = max(1, self.threads // self.beside)
         workers = min(threads, n_folds)
+        turns = math.ceil(n_folds / workers)
         begun = time.monotonic()
 
         def one(place: int) -> _FoldResult:
             until = deadline
             if deadline is not None:
                 # Folds that wait for their turn get as much time as those before them.
-                turns = math.ceil(n_folds / workers)
                 until = begun + (deadline - begun) * (place // workers + 1) / turns
             looks = Looks(cuts[place] if cuts else None)
             return self._fit_fold(
@@ -352,6 +411,7 @@ class Bench:
         score, threshold = self.score(raw)
         self.answers[candidate.key] = Answer(raw, tuple(result.part for result in results))
         self._bytes[candidate.key] = max(result.fitted.n_bytes for result in results)
+        self._turns[candidate.key] = turns
         return Scored(
             score=score,
             train_score=float(np.mean([result.train_score(threshold) for result in results])),
@@ -547,6 +607,26 @@ class Bench:
         return metrics.score(self.metric, y, as_predictions(raw, threshold))
 
 
+def metric_of(schema: Schema, settings: Settings) -> Metric:
+    """Find the score that is optimised."""
+    name = settings.train.metric
+    return metrics.named(name, schema.problem) if name else metrics.default(schema.problem)
+
+
+def _built(
+    rows: pd.DataFrame,
+    schema: Schema,
+    settings: Settings,
+    plan: tuple[Fold, ...],
+    beside: int,
+    threads: int,
+    whole: Whole | None,
+) -> Bench:
+    backends.load(settings.train.plugins)
+    metric = metric_of(schema, settings)
+    return Bench(rows, schema, settings, metric, plan, beside, threads, whole)
+
+
 @dataclass(frozen=True)
 class _FoldResult:
     fitted: Fitted
@@ -573,10 +653,3 @@ def _size(values: Any) -> int:
     if isinstance(values, pd.DataFrame):
         return int(values.memory_usage().sum())
     return int(values.data.nbytes)
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    # Not every system can tell which cores a process may use.
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return allowed or 1

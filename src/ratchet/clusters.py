@@ -8,20 +8,21 @@ rows are nearer to each other where columns were left out.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, derived, metrics, splits
+from ratchet import backends, derived, metrics, placement, splits
 from ratchet.backends import Backend, Family, Fitted, Looks, Request, Rows, blas
-from ratchet.bench import usable_cores
 from ratchet.course import Chosen, Course, Made, Starts
+from ratchet.executor.machine import usable_cores
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.metrics import Metric, Predictions
 from ratchet.model import ASSEMBLY_TYPES, PACKAGES, assemble
+from ratchet.placement import Placed
 from ratchet.schema import Kind, Schema
 from ratchet.search import Budget, Candidate, Scored, TrialResult, again, search
 from ratchet.settings import Settings, SplitMethod
@@ -207,6 +208,7 @@ def train(
     journal: Journal | None = None,
     replay: Course | None = None,
     starts: Starts = NO_STARTS,
+    on_place: Callable[[str], None] = lambda _: None,
 ) -> Training:
     """Search for a clustering of ``train_rows`` that suits ``valid_rows``, and fit it on both.
 
@@ -217,7 +219,7 @@ def train(
     schema : Schema
         What the columns are.
     settings : Settings
-        ``train``, ``seed`` and ``split`` are used. What is about a target, an
+        ``train``, ``execution``, ``seed`` and ``split`` are used. What is about a target, an
         ensemble or folds has no meaning here.
     on_trial : callable
         Is told of every trial as it ends.
@@ -235,13 +237,16 @@ def train(
         decided in it is taken from there, and no clock is looked at.
     starts : Starts
         What the search begins with, as far as there is time for it.
+    on_place : callable
+        Is told in a sentence where trials run, and why there, where there was a choice.
 
     Raises
     ------
     SettingsError
         If the metric or a family does not fit a clustering.
     RatchetError
-        If every trial failed, or a replay needs a family that is not offered.
+        If every trial failed, a replay needs a family that is not offered, or
+        there is no cluster where the settings name one.
     """
     started = time.monotonic()
     backends.load(settings.train.plugins)
@@ -256,17 +261,28 @@ def train(
         deadline = started + seconds
     threads = replay.threads if replay else settings.train.threads or usable_cores()
     bench = _Bench(train_rows, valid_rows, schema, settings, metric, threads)
-    if replay is None:
-        trials = _search(bench, shelf, seconds, on_trial, on_start, journal, starts)
-    else:
+    if replay is not None:
         check_offered(shelf, replay)
-        trials = again(
-            replay.trials,
-            lambda trial: bench.evaluate(trial.candidate, None, trial.cuts),
-            metric.loss,
-            on_trial,
-            on_start=on_start,
-        )
+    with placement.opened(
+        settings,
+        bench,
+        seconds=seconds,
+        earlier=None if replay is None else replay.placement,
+        told=on_place,
+    ) as placed:
+        if replay is None:
+            trials = _search(bench, shelf, seconds, on_trial, on_start, journal, starts, placed)
+        else:
+            trials = again(
+                replay.trials,
+                lambda trial: bench.evaluate(trial.candidate, None, trial.cuts),
+                metric.loss,
+                on_trial,
+                on_start=on_start,
+                elsewhere=placed.elsewhere(bench.take_over),
+            )
+        found = placed.placement if replay is None else replay.placement
+    beside, bench.beside = bench.beside, 1
     leader = best(trials, metric)
     on_phase(STABILITY)
     most = replay.stability_fits if replay else None
@@ -314,13 +330,14 @@ def train(
         course=Course(
             n_folds=1,
             threads=threads,
-            beside=1,
+            beside=beside if replay is None else replay.beside,
             trials=trials,
             chosen=(Chosen(leader.number, 1.0, Made.REFIT),),
             stability_fits=stability_fits,
             doubts=doubts_of(
                 [(each, family.name) for each, family in shelf], trials, threads, gpu=False
             ),
+            placement=found,
         ),
         more={
             "valid/stability": stability,
@@ -337,15 +354,21 @@ def _search(
     on_start: Callable[[Candidate], None],
     journal: Journal | None,
     starts: Starts,
+    placed: Placed,
 ) -> tuple[TrialResult, ...]:
     kept = journal.trials() if journal else ()
+    known = {trial.candidate.key for trial, _ in kept}
     for trial, labels in kept:
         if labels is not None:
             bench.answers[trial.candidate.key] = labels
 
-    def ended(trial: TrialResult) -> None:
-        if journal is not None and not trial.resumed:
+    def keep(trial: TrialResult) -> None:
+        if journal is not None and trial.candidate.key not in known:
+            known.add(trial.candidate.key)
             journal.keep(trial, bench.answers.get(trial.candidate.key))
+
+    def ended(trial: TrialResult) -> None:
+        keep(trial)
         on_trial(trial)
 
     def reserve(trials: Sequence[TrialResult]) -> float:
@@ -364,6 +387,8 @@ def _search(
             bench.settings.train.search.max_trials,
             reserve,
             SHARE_OF_ONE,
+            ordered=placed.ordered,
+            window=placed.window,
         ),
         bench.settings.seed,
         ended,
@@ -372,6 +397,7 @@ def _search(
         starts.affordable(
             len(bench.train_rows), None if seconds is None else SHARE_OF_ONE * seconds
         ),
+        placed.elsewhere(bench.take_over, keep),
     )
 
 
@@ -385,6 +411,7 @@ class _Bench:
     settings: Settings
     metric: Metric
     threads: int = 1
+    beside: int = 1
     answers: dict[str, np.ndarray] = field(default_factory=dict)
     """Labels that each candidate gave to the valid rows that are judged, by its key."""
 
@@ -398,6 +425,24 @@ class _Bench:
             for rows in (self.train_rows.iloc[self.drawn], self.valid_judged)
         )
         self._prepared: dict[Preparation, tuple[Matrix, Any]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be built anew elsewhere, from what it was built from."""
+        rows = (self.train_rows, self.valid_rows)
+        return _built, (*rows, self.schema, self.settings, self.threads, self.beside)
+
+    def with_threads(self, threads: int) -> Self:
+        """Give a bench of the same rows, each trial of which has so many threads."""
+        return replace(self, beside=1, threads=threads, answers={})
+
+    def hand_over(self, candidate: Candidate) -> np.ndarray | None:
+        """Give the labels of a candidate, and forget them; None if it failed."""
+        return self.answers.pop(candidate.key, None)
+
+    def take_over(self, candidate: Candidate, labels: np.ndarray | None) -> None:
+        """Take in the labels that a candidate gave elsewhere."""
+        if labels is not None:
+            self.answers[candidate.key] = labels
 
     def backend(self, candidate: Candidate) -> Backend:
         """Make a candidate's backend with its options."""
@@ -509,7 +554,7 @@ class _Bench:
                 valid=None,
                 categorical=X.categorical,
                 metric=self.metric.name,
-                threads=self.threads,
+                threads=max(1, self.threads // self.beside),
                 seed=seed,
                 deadline=deadline,
                 looks=looks or Looks(),
@@ -538,6 +583,19 @@ class _Bench:
             valid = transformer.transform(as_features(self.valid_judged, self.schema))
             self._prepared[kind] = (matrix(transformer, self.schema, train), valid)
         return self._prepared[kind]
+
+
+def _built(
+    train_rows: pd.DataFrame,
+    valid_rows: pd.DataFrame,
+    schema: Schema,
+    settings: Settings,
+    threads: int,
+    beside: int,
+) -> _Bench:
+    backends.load(settings.train.plugins)
+    metric = metric_of(schema, settings)
+    return _Bench(train_rows, valid_rows, schema, settings, metric, threads, beside)
 
 
 def _labels(estimator: Any, X: Any) -> np.ndarray:

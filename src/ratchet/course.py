@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ratchet import exact, files
 from ratchet.errors import RatchetError
+from ratchet.executor.base import Placement, Way
 from ratchet.search import Candidate, TrialResult
 
 FORMAT = "ratchet-search-1"
@@ -64,6 +65,8 @@ class Course:
     """Train and valid rows of the samples that were searched on; None where all rows were."""
     doubts: Mapping[str, str] = field(default_factory=dict)
     """Why a replay may differ, by what it is about; empty where everything is deterministic."""
+    placement: Placement = field(default_factory=Placement)
+    """Where its trials ran, and why there."""
 
     def differences(self, other: "Course") -> tuple[str, ...]:
         """Say in clauses how another search that should be the same is not."""
@@ -240,6 +243,7 @@ class Record:
             "n_folds": course.n_folds,
             "threads": course.threads,
             "beside": course.beside,
+            "execution": vars(course.placement),
             "doubts": dict(course.doubts),
             "stability_fits": course.stability_fits,
             "sampled": None if course.sampled is None else list(course.sampled),
@@ -335,6 +339,7 @@ def _course(value: Mapping[str, Any]) -> Course:
         # One of before tables could be larger than memory has none.
         sampled=_sizes(value.get("sampled")),
         doubts={str(name): str(each) for name, each in value["doubts"].items()},
+        placement=_placement(value),
     )
     if min(course.n_folds, course.threads, course.beside) < 1:
         raise ValueError("n_folds, threads and beside must be at least 1")
@@ -349,6 +354,13 @@ def _sizes(value: Any) -> tuple[int, int] | None:
         return None
     n_train, n_valid = map(int, value)
     return n_train, n_valid
+
+
+def _placement(value: Mapping[str, Any]) -> Placement:
+    told = value.get("execution")
+    if told is None:  # one of before there was a choice
+        return Placement(workers=int(value["beside"]))
+    return Placement(Way(told["way"]), int(told["workers"]), str(told["why"]))
 
 
 def _packed(trial: TrialResult) -> dict[str, Any]:

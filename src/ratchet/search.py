@@ -4,19 +4,19 @@ import hashlib
 import json
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from hyperopt import JOB_STATE_DONE, STATUS_FAIL, STATUS_OK, Trials, hp, space_eval, tpe
 from hyperopt.base import Domain
 from hyperopt.fmin import generate_trials_to_calculate
 
-from ratchet.backends import Choice, Dimension, Family, Integer, Params, Real
+from ratchet.backends import Choice, Dimension, Family, Integer, Params, Real, blas
+from ratchet.executor.base import Done, Executor, Moment
+from ratchet.executor.here import Serial, Threads
 
 # Random draws of a family before TPE trusts what it has seen.
 STARTUP_TRIALS = 8
@@ -30,6 +30,8 @@ PRICE_OF_LAG = 10.0
 LITTLE = 0.05
 # Proposals of a family in a row that were tried before: its space is taken to be used up.
 MAX_REPEATS = 20
+# Seconds past the end, as a share of the budget, that are waited for what runs elsewhere.
+PATIENCE_SHARE = 0.02
 # What an earlier search found good may take one in so many of the trials: the rest finds out more.
 SHARE_OF_FIRST = 4
 
@@ -138,6 +140,69 @@ class Budget:
     rungs: tuple[float, ...] = (1.0,)
     """Shares of the training rows, rising to 1: a candidate is first tried on the first, and the
     best third go on to the next."""
+    ordered: bool = False
+    """Whether results are told in the order in which their trials began, so that what is tried next
+    depends on no worker's speed."""
+    window: int | None = None
+    """Trials that are begun before the first of them is told, with ``ordered``; None takes as many
+    as there are workers."""
+
+
+class Place(Protocol):
+    """What can be sent elsewhere to try candidates there."""
+
+    def evaluate(
+        self, candidate: Candidate, deadline: float | None, cuts: Sequence[int | None] = ()
+    ) -> Scored:
+        """Fit and score a candidate."""
+
+    def hand_over(self, candidate: Candidate) -> Any:
+        """Give what the search must know of a candidate beside its score, and forget it."""
+
+
+@dataclass(frozen=True)
+class Trying:
+    """Tries candidates where it has been sent to."""
+
+    place: Place
+    """What fits and scores them there."""
+    here: bool = False
+    """Whether that is the place of the search itself, to which nothing need be handed over."""
+
+    def __call__(
+        self, candidate: Candidate, until: Moment | None, cuts: Sequence[int | None] = ()
+    ) -> "Tried":
+        """Try one; whatever that raises makes a failed trial."""
+        deadline = None if until is None else until.at
+        with blas.ONE_THREAD:
+            result = _attempt(
+                candidate,
+                lambda: self.place.evaluate(candidate, deadline, cuts),
+                time.monotonic(),
+            )
+        return Tried(result, None if self.here else self.place.hand_over(candidate))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial, and what came of it beside its score."""
+
+    result: TrialResult
+    """The trial, as the place that made it saw it."""
+    handed_over: Any = None
+    """What ``Place.hand_over`` gave; None where the trial was made in this process."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where candidates are tried that are not tried by the search itself."""
+
+    executor: Executor
+    """Gives a ``Tried`` for a candidate, the moment at which to end, and where to cut its fits."""
+    take: Callable[[Candidate, Any], None]
+    """Is given what came of a candidate beside its score, before its trial is told."""
+    keep: Callable[[TrialResult], None] = lambda _: None
+    """Is told at once of a trial that has ended before its turn."""
 
 
 def search(
@@ -150,6 +215,7 @@ def search(
     earlier: Sequence[TrialResult] = (),
     on_start: Callable[[Candidate], None] = lambda _: None,
     first: Sequence[Candidate] = (),
+    elsewhere: Elsewhere | None = None,
 ) -> tuple[TrialResult, ...]:
     """Try candidates until the budget is spent.
 
@@ -190,6 +256,9 @@ def search(
         all; the others are the first starts of their families. One of a family that
         is not on the shelf is left out, and all others than the first quarter of
         ``max_trials``.
+    elsewhere : Elsewhere, optional
+        Where candidates are tried, as many at the same time as there are workers;
+        None tries them by ``evaluate``, ``budget.beside`` of them at the same time.
 
     Returns
     -------
@@ -207,7 +276,9 @@ def search(
     Wang, C., Wu, Q., Weimer, M. and Zhu, E. (2021). FLAML: A Fast and
     Lightweight AutoML Library. MLSys 3.
     """
-    return _Search(shelf, evaluate, loss, budget, seed, on_trial, earlier, on_start, first).run()
+    return _Search(
+        shelf, evaluate, loss, budget, seed, on_trial, earlier, on_start, first, elsewhere
+    ).run()
 
 
 class _Search:
@@ -224,6 +295,7 @@ class _Search:
         earlier: Sequence[TrialResult],
         on_start: Callable[[Candidate], None],
         first: Sequence[Candidate],
+        elsewhere: Elsewhere | None,
     ) -> None:
         self._families = [family for _, family in sorted(shelf, key=lambda pair: pair[1].cost)]
         self._backend_of = {family.name: backend for backend, family in shelf}
@@ -246,58 +318,107 @@ class _Search:
         self._seen: set[str] = set()
         spent = max((trial.elapsed for trial in earlier), default=0.0)
         self._started = time.monotonic() - spent
+        self._elsewhere = elsewhere
+        # Trials that are not told yet, in the order in which they began; those that have ended have
+        # their results.
+        self._flying: dict[str, Candidate] = {}
+        self._landed: dict[str, TrialResult] = {}
 
     def run(self) -> tuple[TrialResult, ...]:
         order = self._order()
-        if self._budget.beside == 1:
-            while (candidate := self._next(order)) is not None:
-                self._add(self._try(candidate))
-        else:
-            self._run_beside(order)
-        # Those that the order didn't come to again, since times decide it too.
-        for known in self._earlier.values():
-            self._add(replace(known, resumed=True))
-        return tuple(self._results)
-
-    def _run_beside(self, order: Iterator[Candidate]) -> None:
-        """Keep several trials under way; the next one is begun as soon as any ends."""
-        pool = ThreadPoolExecutor(self._budget.beside, thread_name_prefix="trial")
+        beside = self._budget.beside
+        here = Serial(self._try) if beside == 1 else Threads(self._try, beside)
         try:
-            running: set[Future[TrialResult]] = set()
-            while True:
-                while len(running) < self._budget.beside:
-                    candidate = self._next(order, len(running))
-                    if candidate is None:
-                        break
-                    running.add(pool.submit(self._try, candidate))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    self._add(future.result())
+            self._drive(order, self._elsewhere.executor if self._elsewhere else here)
         except BaseException:
             # Nobody waits for the others any more: without this they would go on to their end.
             self._budget.interrupt()
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            here.close()
+        # Those that the order didn't come to again, since times decide it too.
+        for known in self._earlier.values():
+            self._add(replace(known, resumed=True))
+        return tuple(self._results)
 
-    def _next(self, order: Iterator[Candidate], n_running: int = 0) -> Candidate | None:
-        """Take the next candidate that is not known yet; None when the search is to end."""
-        while len(self._results) + n_running < self._budget.max_trials:
-            candidate = next(order, None)
-            if candidate is None:
-                return None
-            known = self._earlier.pop(candidate.key, None)
-            if known is None:
-                if (self._results or n_running) and self._is_over():
-                    return None
-                self._seen.add(candidate.key)
-                self._on_start(candidate)
-                return candidate
-            self._seen.add(candidate.key)
-            self._add(replace(known, candidate=candidate, resumed=True))
-        return None
+    def _drive(self, order: Iterator[Candidate], executor: Executor) -> None:
+        """Keep several trials under way; the next one is begun as soon as one is told."""
+        ordered = self._budget.ordered
+        window = self._budget.window or executor.workers
+        while True:
+            most = window if ordered else executor.workers
+            while len(self._flying) < most:
+                candidate = self._next(order)
+                if candidate is None:
+                    break
+                self._begin(candidate, executor)
+            if not self._flying:
+                return
+            oldest = next(iter(self._flying))
+            while (oldest not in self._landed) if ordered else not self._landed:
+                self._land(executor)
+            for key in (oldest,) if ordered else tuple(self._landed):
+                del self._flying[key]
+                self._add(self._landed.pop(key))
+
+    def _begin(self, candidate: Candidate, executor: Executor) -> None:
+        known = self._earlier.pop(candidate.key, None)
+        if known is not None:
+            result = replace(known, candidate=candidate, resumed=True)
+            if self._budget.ordered:
+                self._flying[candidate.key] = candidate
+                self._landed[candidate.key] = result
+            else:
+                self._add(result)
+            return
+        self._on_start(candidate)
+        self._flying[candidate.key] = candidate
+        deadline = self._deadline_of_one()
+        executor.submit(candidate.key, candidate, None if deadline is None else Moment(deadline))
+
+    def _land(self, executor: Executor) -> None:
+        """Wait for a trial that has ended, and take what it brought."""
+        until = self._deadline()
+        if until is not None and self._budget.seconds is not None:
+            until += PATIENCE_SHARE * self._budget.seconds
+        done = executor.results(until)
+        if not done:
+            # What nobody waits for has failed; the search is over.
+            gone = "TimeoutError: the time was up, and its worker had not answered"
+            for key, candidate in self._flying.items():
+                if key not in self._landed:
+                    self._landed[key] = self._failed(candidate, gone)
+        for each in done:
+            candidate = self._flying[each.key]
+            self._landed[each.key] = self._result(candidate, each)
+            if self._elsewhere and self._budget.ordered:
+                self._elsewhere.keep(self._landed[each.key])
+
+    def _result(self, candidate: Candidate, done: Done) -> TrialResult:
+        if done.lost is not None:
+            return self._failed(candidate, f"WorkerLost: {done.lost}")
+        tried: Tried = done.value
+        if self._elsewhere is None:
+            return tried.result
+        self._elsewhere.take(candidate, tried.handed_over)
+        return replace(tried.result, elapsed=time.monotonic() - self._started)
+
+    def _failed(self, candidate: Candidate, error: str) -> TrialResult:
+        elapsed = time.monotonic() - self._started
+        return TrialResult(0, candidate, math.nan, math.nan, 0.0, elapsed, error=error)
+
+    def _next(self, order: Iterator[Candidate]) -> Candidate | None:
+        """Take the next candidate; None when the search is to end."""
+        begun = len(self._results) + len(self._flying)
+        if begun >= self._budget.max_trials:
+            return None
+        candidate = next(order, None)
+        if candidate is None:
+            return None
+        if candidate.key not in self._earlier and begun and self._is_over():
+            return None
+        self._seen.add(candidate.key)
+        return candidate
 
     def _add(self, result: TrialResult) -> None:
         candidate = result.candidate
@@ -414,7 +535,8 @@ class _Search:
         losses: list[float] = []
         for result in self._of(family):
             # Without a limit in seconds the choice must not depend on the machine.
-            cost = 1.0 if self._budget.seconds is None else result.seconds
+            by_clock = self._budget.seconds is not None and not self._budget.ordered
+            cost = result.seconds if by_clock else 1.0
             spent += cost
             since += cost
             if self._loss(result) < min(losses, default=math.inf):
@@ -429,12 +551,17 @@ class _Search:
         gained = max(gained, LITTLE * (max(finite) - min(finite)))
         return max(last, since, gap * spent / gained if gap > 0 else 0.0), best
 
-    def _try(self, candidate: Candidate) -> TrialResult:
+    def _deadline_of_one(self) -> float | None:
         deadline = self._deadline()
-        if deadline is not None and self._budget.seconds is not None:
-            share = self._budget.share_of_one * self._budget.seconds
-            deadline = min(deadline, time.monotonic() + share)
-        return _attempt(candidate, lambda: self._evaluate(candidate, deadline), self._started)
+        if deadline is None or self._budget.seconds is None:
+            return None
+        return min(deadline, time.monotonic() + self._budget.share_of_one * self._budget.seconds)
+
+    def _try(self, candidate: Candidate, until: Moment | None) -> Tried:
+        deadline = None if until is None else until.at
+        return Tried(
+            _attempt(candidate, lambda: self._evaluate(candidate, deadline), self._started)
+        )
 
 
 def again(
@@ -446,6 +573,7 @@ def again(
     on_start: Callable[[Candidate], None] = lambda _: None,
     beside: int = 1,
     interrupt: Callable[[], None] = lambda: None,
+    elsewhere: Elsewhere | None = None,
 ) -> tuple[TrialResult, ...]:
     """Try the candidates of an earlier search once more, whatever a clock says.
 
@@ -468,6 +596,8 @@ def again(
         Trials that are made at the same time.
     interrupt : callable
         Tells trials that are under way that nobody waits for them any more.
+    elsewhere : Elsewhere, optional
+        Where candidates are tried; None tries them by ``evaluate``.
 
     Returns
     -------
@@ -476,36 +606,56 @@ def again(
     """
     started = time.monotonic()
     results: list[TrialResult] = []
+    landed: dict[int, TrialResult] = {}
 
-    def one(trial: TrialResult) -> TrialResult:
-        if trial.error:
-            return replace(trial, seconds=0.0, elapsed=time.monotonic() - started)
+    def one(number: int) -> Tried:
+        trial = trials[number]
         on_start(trial.candidate)
-        return _attempt(trial.candidate, lambda: evaluate(trial), started)
+        return Tried(_attempt(trial.candidate, lambda: evaluate(trial), started))
 
-    def add(result: TrialResult) -> None:
-        results.append(_placed(result, results, loss))
-        on_trial(results[-1])
+    def begin(number: int) -> None:
+        trial = trials[number]
+        if trial.error:
+            elapsed = time.monotonic() - started
+            landed[number] = replace(trial, seconds=0.0, elapsed=elapsed)
+        elif elsewhere is None:
+            executor.submit(str(number), number)
+        else:
+            on_start(trial.candidate)
+            executor.submit(str(number), trial.candidate, None, trial.cuts)
 
-    if beside == 1:
-        for trial in trials:
-            add(one(trial))
-        return tuple(results)
-    pool = ThreadPoolExecutor(beside, thread_name_prefix="trial")
+    def land() -> None:
+        for done in executor.results():
+            number = int(done.key)
+            if done.lost is not None:
+                error = f"WorkerLost: {done.lost}"
+                landed[number] = replace(trials[number], score=math.nan, error=error)
+                continue
+            result = done.value.result
+            if elsewhere is not None:
+                elsewhere.take(result.candidate, done.value.handed_over)
+                result = replace(result, elapsed=time.monotonic() - started)
+            landed[number] = result
+
+    here = Serial(one) if beside == 1 else Threads(one, beside)
+    executor: Executor = elsewhere.executor if elsewhere else here
+    begun = 0
     try:
-        running: deque[Future[TrialResult]] = deque()
-        for trial in trials:
+        for number in range(len(trials)):
             # A slow one must not have the models of all others wait for it in memory.
-            if len(running) > 2 * beside:
-                add(running.popleft().result())
-            running.append(pool.submit(one, trial))
-        for future in running:
-            add(future.result())
+            ahead = 1 if executor.workers == 1 else 2 * executor.workers + 1
+            while begun < min(len(trials), number + ahead):
+                begin(begun)
+                begun += 1
+            while number not in landed:
+                land()
+            results.append(_placed(landed.pop(number), results, loss))
+            on_trial(results[-1])
     except BaseException:
         interrupt()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        here.close()
     return tuple(results)
 
 

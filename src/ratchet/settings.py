@@ -83,6 +83,11 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _device(value: Any) -> Any:
+    """Take the name that it had before there was a word for each maker's."""
+    return "cuda" if value == "gpu" else value
+
+
 def _checked_reasons(value: Any) -> Any:
     """YAML has mappings; settings are frozen, so they hold pairs."""
     pairs = tuple(value.items()) if isinstance(value, Mapping) else value
@@ -391,7 +396,7 @@ class Device(StrEnum):
 
     AUTO = "auto"
     CPU = "cpu"
-    GPU = "gpu"
+    CUDA = "cuda"
 
 
 class Train(Section):
@@ -423,8 +428,8 @@ class Train(Section):
     """Components, or share of variance, that scaled columns are reduced to; null keeps all."""
     threads: Count | None = None
     """Most threads to use; null takes every core of the machine."""
-    device: Annotated[Device, Field(strict=False)] = Device.AUTO
-    """auto (a graphics processor where a library sees one), cpu or gpu."""
+    device: Annotated[Device, Field(strict=False), BeforeValidator(_device)] = Device.AUTO
+    """auto (a graphics processor where a library sees one), cpu, or cuda (refused without one)."""
     search: Search = Search()
     """How long to look for good hyperparameters."""
 
@@ -702,6 +707,37 @@ class Hooks(Section):
         return commands[event]
 
 
+class Engine(StrEnum):
+    """What runs the trials of a search."""
+
+    LOCAL = "local"
+    """This machine, in threads or in processes."""
+    DASK = "dask"
+    """A cluster of Dask's, here or elsewhere."""
+
+
+class Execution(Section):
+    """Where the trials of a search run, and how many of them at the same time."""
+
+    engine: Annotated[Engine, Field(strict=False)] = Engine.LOCAL
+    """local (this machine) or dask (a cluster, which needs the extra `dask`)."""
+    address: Annotated[str, Field(pattern=r"^(tcp|tls|ws|wss)://\S+$")] | None = None
+    """Where a Dask scheduler listens, such as `tcp://10.0.0.5:8786`; null starts a cluster here."""
+    workers: Count | None = None
+    """Trials at the same time, in processes of their own; null: as many as help or as there are."""
+    ordered: bool = False
+    """Whether workers' speed may not change what is tried; never does without a time limit."""
+
+    @model_validator(mode="after")
+    def _address_of_a_cluster(self) -> "Execution":
+        if self.address is not None and self.engine is not Engine.DASK:
+            raise ValueError(
+                f"address must be null with engine {self.engine}, got {self.address!r}; engine"
+                " dask uses it"
+            )
+        return self
+
+
 class Settings(Section):
     """All of ``params.yaml``."""
 
@@ -715,6 +751,8 @@ class Settings(Section):
     """How rows are dealt to training, validation and test."""
     train: Train = Train()
     """What to train, and what to optimise."""
+    execution: Execution = Execution()
+    """Where the trials of a search run, and how many of them at the same time."""
     evaluate: Evaluate = Evaluate()
     """How the leader is judged on the test rows."""
     promote: Promote = Promote()
@@ -1022,6 +1060,8 @@ def _told(name: str, detail: ErrorDetails) -> str:
             return f"{name} must be a number less than {context['lt']:g}, got {given}"
         case "less_than_equal":
             return f"{name} must be at most {context['le']}, got {given}"
+        case "string_pattern_mismatch" if name == "execution.address":
+            return f"{name} must look like tcp://10.0.0.5:8786, got {given}"
         case "string_pattern_mismatch":
             return (
                 f"{name} must begin with a letter or digit and hold only letters, digits,"

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, derived, ensemble, folds, metrics, rivals
+from ratchet import backends, derived, ensemble, folds, metrics, placement, rivals
 from ratchet.backends import Backend, Family, Interpretability, Task, blas
-from ratchet.bench import Bench, Refit, Spare, Whole
+from ratchet.bench import Bench, Refit, Spare, Whole, metric_of
 from ratchet.conformal import Conformal
 from ratchet.course import Chosen, Course, Made, Starts
 from ratchet.errors import RatchetError, SettingsError
@@ -28,6 +28,7 @@ from ratchet.model import (
     places,
     predict,
 )
+from ratchet.placement import Placed
 from ratchet.schema import Schema
 from ratchet.search import Budget, Candidate, TrialResult, again, one_more, search
 from ratchet.settings import Device, Ensemble, Settings, SplitMethod, Validation
@@ -204,6 +205,7 @@ def train(
     replay: Course | None = None,
     starts: Starts = NO_STARTS,
     whole: Whole | None = None,
+    on_place: Callable[[str], None] = lambda _: None,
 ) -> Training:
     """Search, let the best candidates answer together, and fit them on all rows.
 
@@ -214,7 +216,7 @@ def train(
     schema : Schema
         What the columns are.
     settings : Settings
-        ``train``, ``seed`` and ``split`` are used.
+        ``train``, ``execution``, ``seed`` and ``split`` are used.
     on_trial : callable
         Is told of every trial as it ends.
     on_phase : callable
@@ -239,13 +241,16 @@ def train(
         doesn't fit in memory. Every family learns on the samples; then the
         best candidate of a backend that streams learns on all train rows, and
         is chosen or not by what it says about the sample of the valid rows.
+    on_place : callable
+        Is told in a sentence where trials run, and why there, where there was a choice.
 
     Raises
     ------
     SettingsError
         If the metric or a family does not fit the problem.
     RatchetError
-        If every trial failed, or a replay needs a family that is not offered.
+        If every trial failed, a replay needs a family that is not offered, or
+        there is no cluster where the settings name one.
     """
     started = time.monotonic()
     backends.load(settings.train.plugins)
@@ -260,20 +265,35 @@ def train(
     elif seconds is not None:
         deadline = started + seconds
     make = _Plans(rows, len(train_rows), schema, settings, metric, groups, whole)
+    kept = journal.trials() if journal and replay is None else ()
     if replay is None:
-        kept = journal.trials() if journal else ()
         bench = _bench(make, shelf, seconds, kept)
         bench.remember(kept)
         earlier = [trial for trial, _ in kept]
         of_sample = seconds
         if whole is not None and seconds is not None:
             of_sample = SHARE_OF_SAMPLE * seconds
-        trials = _search(bench, shelf, of_sample, on_trial, on_start, journal, earlier, starts)
-        if whole is not None:
-            trials = _with_whole(bench, shelf, trials, deadline, on_trial, on_start, journal)
     else:
         bench = make.again(replay)
-        trials = _replayed(bench, shelf, replay, on_trial, on_start)
+    spent = max((trial.elapsed for trial, _ in kept), default=0.0)
+    with placement.opened(
+        settings,
+        bench,
+        seconds=None if seconds is None else seconds - spent,
+        # Where memory is short, processes of their own would take of it what each needs for itself.
+        many_rows=whole is not None or bench.task.n_rows >= ROWS_FOR_SAMPLES,
+        earlier=None if replay is None else replay.placement,
+        told=on_place,
+    ) as placed:
+        if replay is None:
+            trials = _search(
+                bench, shelf, of_sample, on_trial, on_start, journal, earlier, starts, placed
+            )
+        else:
+            trials = _replayed(bench, shelf, replay, on_trial, on_start, placed)
+        found = placed.placement if replay is None else replay.placement
+    if replay is None and whole is not None:
+        trials = _with_whole(bench, shelf, trials, deadline, on_trial, on_start, journal)
     leader = best(trials, metric)
     baselines = [family.name for _, family in shelf if family.is_baseline]
     on_phase(ENSEMBLE)
@@ -317,6 +337,7 @@ def train(
                 bench.threads,
                 gpu=settings.train.device is not Device.CPU,
             ),
+            placement=found,
         ),
         rivals=_rivals(bench, members, baselines),
         conformal=chosen.conformal,
@@ -349,12 +370,6 @@ def ranked(trials: Sequence[TrialResult], metric: Metric) -> list[TrialResult]:
         largest[settings] = max(largest[settings], trial.candidate.share)
     done = [t for t in done if t.candidate.share == largest[t.candidate.settings]]
     return sorted(done, key=lambda trial: metric.loss(trial.score))
-
-
-def metric_of(schema: Schema, settings: Settings) -> Metric:
-    """Find the score that is optimised."""
-    name = settings.train.metric
-    return metrics.named(name, schema.problem) if name else metrics.default(schema.problem)
 
 
 def task_of(schema: Schema, n_rows: int) -> Task:
@@ -521,14 +536,21 @@ def _search(
     journal: Journal | None,
     earlier: Sequence[TrialResult],
     starts: Starts,
+    placed: Placed,
 ) -> tuple[TrialResult, ...]:
     settings = bench.settings
     keep_best = _keeps_best(bench)
+    kept = {trial.candidate.key for trial in earlier}
 
-    def ended(trial: TrialResult) -> None:
-        if journal is not None and not trial.resumed:
+    def keep(trial: TrialResult) -> None:
+        """Keep a trial once, also one that has ended before its turn to be told."""
+        if journal is not None and trial.candidate.key not in kept:
+            kept.add(trial.candidate.key)
             answer = bench.answers.get(trial.candidate.key)
             journal.keep(trial, None if answer is None else answer.raw)
+
+    def ended(trial: TrialResult) -> None:
+        keep(trial)
         keep_best(trial)
         on_trial(trial)
 
@@ -541,7 +563,7 @@ def _search(
         if known[0] != len(trials):
             likely = _likely_members(bench, trials)
             seconds_each = [bench.refit_seconds(trial) for trial in likely]
-            workers = bench.threads if len(bench.plan) > 1 else bench.beside
+            workers = bench.threads if len(bench.plan) > 1 else min(bench.beside, bench.threads)
             refit = max(sum(seconds_each) / workers, max(seconds_each, default=0.0))
             save = sum(map(bench.save_seconds, likely))
             known = (
@@ -564,12 +586,15 @@ def _search(
             bench.beside,
             bench.interrupted.set,
             tuple(share * bench.sampled for share in _rungs(bench.task.n_rows)),
+            placed.ordered,
+            placed.window,
         ),
         settings.seed,
         ended,
         earlier,
         on_start,
         starts.affordable(bench.task.n_rows, None if seconds is None else SHARE_OF_ONE * seconds),
+        placed.elsewhere(bench.take_over, keep),
     )
 
 
@@ -596,16 +621,33 @@ def _with_whole(
     if deadline is not None:
         now = time.monotonic()
         until = now + SHARE_OF_WHOLE * max(0.0, deadline - now)
-    on_start(candidate)
-    begun = time.monotonic() - max((trial.elapsed for trial in trials), default=0.0)
-    trial = one_more(
-        trials, candidate, lambda: bench.evaluate(candidate, until), bench.metric.loss, begun
-    )
+    trial = _on_all_rows(bench, trials, candidate, until, on_trial, on_start)
     if journal is not None:
         answer = bench.answers.get(candidate.key)
         journal.keep(trial, None if answer is None else answer.raw)
-    on_trial(trial)
     return (*trials, trial)
+
+
+def _on_all_rows(
+    bench: Bench,
+    trials: tuple[TrialResult, ...],
+    candidate: Candidate,
+    deadline: float | None,
+    on_trial: Callable[[TrialResult], None],
+    on_start: Callable[[Candidate], None],
+    cuts: Sequence[int | None] = (),
+) -> TrialResult:
+    """Fit a candidate on all train rows, after the trials that there are."""
+    on_start(candidate)
+    trial = one_more(
+        trials,
+        candidate,
+        lambda: bench.evaluate(candidate, deadline, cuts),
+        bench.metric.loss,
+        time.monotonic() - max((trial.elapsed for trial in trials), default=0.0),
+    )
+    on_trial(trial)
+    return trial
 
 
 def _likely_members(bench: Bench, trials: Sequence[TrialResult]) -> list[TrialResult]:
@@ -636,6 +678,7 @@ def _replayed(
     course: Course,
     on_trial: Callable[[TrialResult], None],
     on_start: Callable[[Candidate], None],
+    placed: Placed,
 ) -> tuple[TrialResult, ...]:
     """Try again what an earlier search has tried, and end each fit where it was ended then."""
     check_offered(shelf, course)
@@ -645,15 +688,28 @@ def _replayed(
         keep_best(trial)
         on_trial(trial)
 
-    return again(
-        course.trials,
+    whole = [trial for trial in course.trials if bench.learns_from_disk(trial.candidate)]
+    trials = again(
+        course.trials[: len(course.trials) - len(whole)],
         lambda trial: bench.evaluate(trial.candidate, None, trial.cuts),
         bench.metric.loss,
         ended,
         on_start=on_start,
-        beside=bench.beside,
+        beside=min(bench.beside, bench.threads),
         interrupt=bench.interrupted.set,
+        elsewhere=placed.elsewhere(bench.take_over),
     )
+    # The rows that it learns from are on the disk of this machine.
+    for before in whole:
+        if before.error:
+            trials = (*trials, replace(before, number=len(trials), seconds=0.0))
+            on_trial(trials[-1])
+            continue
+        trials = (
+            *trials,
+            _on_all_rows(bench, trials, before.candidate, None, on_trial, on_start, before.cuts),
+        )
+    return trials
 
 
 def check_offered(shelf: Sequence[tuple[Backend, Family]], course: Course) -> None:

@@ -267,6 +267,7 @@ def run(
                 journal=journal,
                 replay=None if before is None else before.course,
                 starts=starts,
+                on_place=lambda told: logger.info("train: %s", told),
             )
         except RatchetError:  # it came to its end: the next one has to try everything again
             _forget(journal)
