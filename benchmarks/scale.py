@@ -3,8 +3,8 @@
 Run it with `python benchmarks/scale.py`, which takes about 4 minutes; `--rows 100000 1000000
 5000000 20000000` is the whole of it. Each size of table is made of simulated taxi trips, prepared,
 trained on and judged by the steps as a user runs them, each a process of its own: once with the
-memory that there is, and once with `data.memory_limit_mb`, so that the table is worked on in pieces.
-Beside them runs a script of a dozen lines of pandas and XGBoost.
+memory that there is, and once with `data.memory_limit_mb`, so that the table is worked on in
+pieces. Beside them runs a script of a dozen lines of pandas and XGBoost.
 
 `--within 600` runs the steps under a limit of the kernel's on the memory that a process may have
 (RLIMIT_DATA, in MB), and says how many times larger the table would be in memory.
@@ -139,9 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runs += measure(Path(folder), rows, given.limit, given.within)
             if not given.json:
                 for run in runs[-3 if given.within is None else -1 :]:
-                    print(told(run), flush=True)
+                    sys.stdout.write(f"{told(run)}\n")
+                    sys.stdout.flush()
     if given.json:
-        print(json.dumps([asdict(run) for run in runs], indent=2))
+        sys.stdout.write(f"{json.dumps([asdict(run) for run in runs], indent=2)}\n")
     return int(any(step.failed for run in runs for step in run.steps))
 
 
@@ -232,7 +233,8 @@ def _limited(megabytes: int) -> Callable[[], None]:
 def told(run: Run) -> str:
     """Put a run into a line."""
     steps = ", ".join(
-        f"{step.name} {step.seconds:.0f} s {step.peak_mb:,.0f} MB{f' ({step.failed})' * bool(step.failed)}"
+        f"{step.name} {step.seconds:.0f} s {step.peak_mb:,.0f} MB"
+        + (f" ({step.failed})" if step.failed else "")
         for step in run.steps
     )
     error = "" if run.rmse is None else f", rmse {run.rmse:.3f}"

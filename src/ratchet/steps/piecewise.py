@@ -289,8 +289,10 @@ def _sampled(n_kept: int) -> Iterator[str]:
 
 
 def _splits(codes: np.ndarray, notes: tuple[str, ...] = ()) -> Splits:
-    parts = [np.flatnonzero(codes == code) for code in (*range(len(PARTS)), _STRAY)]
-    return Splits(*parts, notes=notes)
+    train, valid, test, stray = (
+        np.flatnonzero(codes == code) for code in (*range(len(PARTS)), _STRAY)
+    )
+    return Splits(train, valid, test, stray, notes)
 
 
 class _Codes:

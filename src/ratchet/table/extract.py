@@ -145,7 +145,7 @@ class Extract:
         """Keep the row with the smallest or largest value so far."""
         value = values.iloc[place]
         known = self._ends.get(why)
-        if known is None or (value > known if sign > 0 else value < known):  # type: ignore[operator]
+        if known is None or (value > known if sign > 0 else value < known):
             self._ends[why] = value
             self._show(why, rows, np.array([place]))
 

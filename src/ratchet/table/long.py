@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -46,7 +45,7 @@ class LongTable:
     """Columns of the files that are not read."""
 
     @classmethod
-    def open(cls, source: Path, drop: Collection[str] = ()) -> Self:
+    def open(cls, source: Path, drop: Collection[str] = ()) -> "LongTable":
         """Look through a file, or all files of a folder.
 
         Of parquet files only the statistics are read; a text has to be read as a whole to
@@ -213,9 +212,11 @@ def _look(file: TableFile, name: str) -> _Look:
 
 def _read(file: pq.ParquetFile, group: int, name: str, whole: bool) -> _Look:
     column = file.read_row_group(group, columns=[name])[name]
-    found = pc.min_max(column).as_py() if whole else {"min": None}
-    bounds = None if found["min"] is None else (int(found["min"]), int(found["max"]))
-    return _Look(len(column) - column.null_count, bounds)
+    n_values = len(column) - column.null_count
+    if not whole or not n_values:
+        return _Look(n_values, None)
+    found = pc.min_max(column).as_py()
+    return _Look(n_values, (int(found["min"]), int(found["max"])))
 
 
 def _texts(files: Sequence[TableFile], paths: Sequence[Path], drop: Collection[str]) -> LongTable:

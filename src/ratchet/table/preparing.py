@@ -211,7 +211,7 @@ def like_prepared(rows: pd.DataFrame, y: pd.Series | None, prepared: Prepared) -
 def _converted(column: pd.Series, dtype: str) -> pd.Series:
     """Convert a piece of a column as ``_feature`` has converted the whole of it."""
     if dtype != "float64":
-        return column.astype(dtype)
+        return column.astype(pd.api.types.pandas_dtype(dtype))
     if pd.api.types.is_timedelta64_dtype(column):
         return column.dt.total_seconds()
     return _floats(column)
