@@ -8,7 +8,7 @@ import pandas as pd
 from ratchet.table.long import LongTable
 from ratchet.table.reading import Table
 
-MOST_ROWS = 200_000
+MOST_ROWS = 100_000
 """Rows that are drawn; a table of no more is there as a whole."""
 
 # Classes of which each must be there; with more different values it is no class.
@@ -72,9 +72,11 @@ class Extract:
     def _draw(self, rows: pd.DataFrame) -> None:
         keys = _scattered(rows.index.to_numpy(), self._seed)
         chosen = keys < np.uint64(self._below) if self._below < 2**64 else slice(None)
-        self._drawn.append(rows[chosen])
+        # A copy, or the memory of the whole piece would be kept for some of its rows.
+        self._drawn.append(rows[chosen].copy())
         self._keys.append(keys[chosen])
-        if sum(map(len, self._keys)) > 2 * self._most:
+        # Not after each piece, as it copies all of them.
+        if sum(map(len, self._keys)) > 1.5 * self._most:
             self._prune()
 
     def _prune(self) -> None:

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.errors import DataError
-from ratchet.table.columnar import OneType, as_plain, chosen, plain_type
-from ratchet.table.opening import common_names, place, reading
+from ratchet.table.columnar import OneType, as_plain, chosen, parquet_schema, plain_type
+from ratchet.table.opening import common_names, kind_of, place, reading
 from ratchet.table.pieces import TableFile
 from ratchet.table.reading import Extent, Table, table_files, to_pandas
 from ratchet.table.text import Guess
@@ -139,7 +139,8 @@ def parquet_bytes(path: Path) -> int:
 
 
 def _bytes_of(path: Path) -> int:
-    if path.name.lower().endswith(".parquet"):
+    if kind_of(path) == "parquet":
+        parquet_schema(path)  # refuses what only has the name of such a file
         return parquet_bytes(path)
     with reading(path):
         size = path.stat().st_size
