@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from ratchet.errors import RatchetError, SettingsError
+from ratchet.errors import ClusterError, SettingsError
 from ratchet.executor import cluster
 from ratchet.settings import Execution, from_mapping
 
@@ -39,7 +39,7 @@ def test_what_no_cluster_can_be_is_told(values, told):
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
-    with pytest.raises(RatchetError) as raised, cluster.connected(execution(engine="dask")):
+    with pytest.raises(ClusterError) as raised, cluster.connected(execution(engine="dask")):
         pass
     assert str(raised.value) == (
         "execution.engine is dask, and Dask is not installed. Install it with"
@@ -55,7 +55,7 @@ def test_an_address_where_nothing_listens_is_told(monkeypatch):
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         chosen = Execution(engine="dask", address=address)
         told = f"^No Dask scheduler answers at execution.address {address}: "
-        with pytest.raises(RatchetError, match=told), cluster.connected(chosen):
+        with pytest.raises(ClusterError, match=told), cluster.connected(chosen):
             pass
 
 

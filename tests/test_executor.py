@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from chores import Chore, Deadly, Patient, Unwelcome, tries
 
-from ratchet.errors import RatchetError
+from ratchet.errors import ClusterError
 from ratchet.executor.base import Done, Moment
 from ratchet.executor.here import Serial, Threads
 from ratchet.executor.machine import idle_seconds, usable_cores
@@ -106,7 +106,7 @@ def test_a_process_that_can_t_begin_says_why():
     executor = Processes(Unwelcome(), 1)
     try:
         executor.submit("1", 1)
-        with pytest.raises(RatchetError) as raised:
+        with pytest.raises(ClusterError) as raised:
             executor.results()
         assert str(raised.value) == (
             "A process that was to run trials could not begin: ValueError: invalid literal for"

@@ -245,8 +245,9 @@ def train(
     SettingsError
         If the metric or a family does not fit a clustering.
     RatchetError
-        If every trial failed, a replay needs a family that is not offered, or
-        there is no cluster where the settings name one.
+        If every trial failed, or a replay needs a family that is not offered.
+    ClusterError
+        If there is no cluster where the settings name one, or its workers are gone.
     """
     started = time.monotonic()
     backends.load(settings.train.plugins)

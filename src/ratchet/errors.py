@@ -17,5 +17,9 @@ class StoreError(RatchetError, RuntimeError):
     """MLflow's tracking store or registry can't be reached, or lacks what was asked for."""
 
 
+class ClusterError(RatchetError, RuntimeError):
+    """Workers or a cluster can't be reached or are gone; what they had ended by then is kept."""
+
+
 class InterruptionError(RatchetError):
     """Ctrl-C, or SIGTERM as a container gets it: the command line exits with 130."""

@@ -28,6 +28,8 @@ SECONDS_TO_BEGIN = 4.0
 # They must gain so many times what they cost, if they make use of half of what is idle.
 GAIN = 4.0
 USED_SHARE = 0.5
+# Whether trials are tried in this process until the others have begun.
+BEGIN_HERE = True
 
 
 class Spread(Place, Protocol):
@@ -57,7 +59,7 @@ class Placed:
     @property
     def placement(self) -> Placement:
         """Where trials run by now."""
-        if isinstance(self.executor, _Measured):
+        if isinstance(self.executor, _Moving):
             return self.executor.placement
         return self._placement
 
@@ -110,9 +112,10 @@ def opened(
 
     Raises
     ------
+    ClusterError
+        If there is no cluster where the settings name one.
     RatchetError
-        If there is no cluster where the settings name one, or no graphics
-        processor where they ask for it.
+        If there is no graphics processor where they ask for it.
     """
     execution = settings.execution
     ordered = execution.ordered or seconds is None
@@ -132,13 +135,12 @@ def opened(
         if wanted != n_processes:
             why = f"there are {place.threads} threads for the {wanted} that are wanted"
         place.beside = n_processes
-        processes = Processes(Trying(place), n_processes)
-        placement = Placement(Way.PROCESSES, n_processes, why)
-        told(placement.told)
+        settled = Placement(Way.PROCESSES, n_processes, why)
+        moving = _Moving(place, settled=settled, told=told)
         try:
-            yield Placed(processes, ordered, execution.workers, placement)
+            yield Placed(moving, ordered, execution.workers)
         finally:
-            processes.close()
+            moving.close()
         return
     if execution.workers is not None:
         place.beside = 1
@@ -146,11 +148,11 @@ def opened(
     if earlier is not None or execution.workers or ordered or many_rows or seconds is None:
         yield here
         return
-    measured = _Measured(place, seconds, told)
+    moving = _Moving(place, seconds=seconds, told=told)
     try:
-        yield Placed(measured) if measured.may_gain else here
+        yield Placed(moving) if moving.may_gain else here
     finally:
-        measured.close()
+        moving.close()
 
 
 @contextmanager
@@ -190,17 +192,37 @@ def _no_device(where: str) -> RatchetError:
     )
 
 
-class _Measured:
-    """Tries candidates in this process, until the first of them show that processes would do more.
+class _Moving:
+    """Tries candidates in this process, and in others as soon as these have begun.
 
     Threads of one process take turns wherever Python itself is at work. What
     that leaves idle, processes could use, if there is time enough to pay for
-    their beginning.
+    their beginning: the first fits decide it, unless it is settled.
     """
 
-    def __init__(self, place: Spread, seconds: float, told: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        place: Spread,
+        *,
+        seconds: float = 0.0,
+        settled: Placement | None = None,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Begin here.
+
+        Parameters
+        ----------
+        place : Spread
+            What fits and scores candidates.
+        seconds : float
+            The time that there is, from which a first look decides.
+        settled : Placement, optional
+            The processes that there shall be, whatever the first look would say.
+        told : callable
+            Is told what was decided.
+        """
         self._place, self._seconds, self._told = place, seconds, told
-        self._threads = place.threads
+        self._most = settled.workers if settled else place.threads
         work = Trying(place, here=True)
         beside = place.beside
         self._here: Serial | Threads = Serial(work) if beside == 1 else Threads(work, beside)
@@ -210,21 +232,23 @@ class _Measured:
         self._ended = 0
         self._began = time.monotonic()
         self._idle = idle_seconds()
-        self.placement = Placement(workers=beside)
+        self.placement = settled or Placement(workers=beside)
+        if settled:
+            self._begin()
 
     @property
     def may_gain(self) -> bool:
         """Whether processes could be worth what they cost if every core but one were idle."""
-        return self._worth(self._threads - 1.0, self._seconds - self._look)
+        return self._worth(self._most - 1.0, self._seconds - self._look)
 
     @property
     def workers(self) -> int:
         """How many trials are worth being under way at the same time, by now."""
-        return self._threads if self._moved else self._here.workers
+        return self._most if self._moved else self._here.workers
 
     def submit(self, key: str, *arguments: Any) -> None:
         """Try it in this process, or in another one once these are ready."""
-        if self._moved and self._processes is not None:
+        if self._processes is not None and (self._moved or not BEGIN_HERE):
             self._processes.submit(key, *arguments)
         else:
             self._running_here += 1
@@ -240,7 +264,7 @@ class _Measured:
             done = self._processes.results(until)
         self._ended += len(done)
         if not self._moved:
-            self._look_at_the_first()
+            self._look_around()
         return done
 
     def close(self) -> None:
@@ -253,25 +277,28 @@ class _Measured:
     def _look(self) -> float:
         return max(LOOK_SECONDS, LOOK_SHARE * self._seconds)
 
-    def _look_at_the_first(self) -> None:
+    def _begin(self) -> None:
+        self._place.beside = self._most
+        self._processes = Processes(Trying(self._place), self._most)
+        self._told(self.placement.told)
+
+    def _look_around(self) -> None:
         if self._processes is not None:
-            if self._processes.ready:
-                self._moved = True
+            self._moved = self._processes.ready
             return
         took = time.monotonic() - self._began
         if self.placement.why or took < self._look or self._ended < LOOK_TRIALS:
             return
         idle = max(0.0, (idle_seconds() - self._idle) / took)
-        first = f"the first {self._ended} left {idle:.1f} of {self._threads} cores idle"
+        first = f"the first {self._ended} left {idle:.1f} of {self._most} cores idle"
         if self._worth(idle, self._seconds - took):
-            self._place.beside = self._threads
-            self._processes = Processes(Trying(self._place), self._threads)
-            self.placement = Placement(Way.PROCESSES, self._threads, first)
+            self.placement = Placement(Way.PROCESSES, self._most, first)
+            self._begin()
         else:
             self.placement = Placement(workers=self._here.workers, why=first)
-        self._told(self.placement.told)
+            self._told(self.placement.told)
 
     def _worth(self, idle: float, left: float) -> bool:
         """Tell whether processes gain more than they cost, in seconds of a core."""
-        cost = self._threads * SECONDS_TO_BEGIN
-        return idle >= IDLE_SHARE * self._threads and USED_SHARE * idle * left >= GAIN * cost
+        cost = self._most * SECONDS_TO_BEGIN
+        return idle >= IDLE_SHARE * self._most and USED_SHARE * idle * left >= GAIN * cost

@@ -1,13 +1,12 @@
 """The connection to a cluster of Dask's: one that is started here, or one that is there already."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ratchet.errors import RatchetError
+from ratchet.errors import ClusterError
 from ratchet.executor.machine import usable_cores
 from ratchet.settings import Execution
 
@@ -43,19 +42,20 @@ def connected(execution: Execution, cores: int | None = None) -> "Iterator[Clien
 
     Raises
     ------
-    RatchetError
+    ClusterError
         If the extra ``dask`` is not installed, nothing answers at the address, or
         the scheduler there has no worker.
     """
     if find_spec("distributed") is None:
-        raise RatchetError(
+        raise ClusterError(
             "execution.engine is dask, and Dask is not installed. Install it with"
             " `pip install 'ratchet[dask]'`, or set execution.engine to local."
         )
     from distributed import Client
 
     # What it says of workers that come and go is told by whoever lost something by it.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client", "distributed.gc"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if execution.address is None:
         with (
             _cluster(execution.workers, cores or usable_cores()) as cluster,
@@ -67,7 +67,7 @@ def connected(execution: Execution, cores: int | None = None) -> "Iterator[Clien
     try:
         client = Client(execution.address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise RatchetError(
+        raise ClusterError(
             f"No Dask scheduler answers at execution.address {execution.address}:"
             f" {' '.join(str(error).split())}. Start one with `dask scheduler`, or set"
             " execution.address to null for a cluster on this machine."
@@ -93,8 +93,6 @@ def _cluster(workers: int | None, cores: int) -> "Iterator[LocalCluster]":
         # A trial that its worker does not survive is tried on two others.
         "distributed.scheduler.allowed-failures": 2,
     }
-    # Workers are told by their environment.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     with config.set(quiet):
         cluster = LocalCluster(
             n_workers=n_workers,
@@ -103,6 +101,7 @@ def _cluster(workers: int | None, cores: int) -> "Iterator[LocalCluster]":
             host=LOOPBACK,
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
+            env={"DASK_LOGGING__DISTRIBUTED": "critical", "OMP_WAIT_POLICY": "PASSIVE"},
         )
         try:
             yield cluster
@@ -114,6 +113,6 @@ def _wait_for_a_worker(client: "Client", whose: str) -> None:
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
-        raise RatchetError(
+        raise ClusterError(
             f"{whose} has no worker after {PATIENCE:.0f} s. Start some with `dask worker ADDRESS`."
         ) from None

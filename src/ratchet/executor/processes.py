@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from ratchet.errors import RatchetError
+from ratchet.errors import ClusterError
 from ratchet.executor.base import MOST_TRIES, Done, Work
 
 # What a worker says, beside what it says it about.
@@ -86,7 +86,7 @@ class Processes:
 
         Raises
         ------
-        RatchetError
+        ClusterError
             If processes can't begin.
         """
         while True:
@@ -151,7 +151,7 @@ class Processes:
             yield from self._buried(worker)
             return
         if kind == _BROKEN:
-            raise RatchetError(f"A process that was to run trials could not begin: {value}")
+            raise ClusterError(f"A process that was to run trials could not begin: {value}")
         if kind == _DONE:
             worker.busy = None
             del self._backlog.arguments[key]
@@ -168,7 +168,7 @@ class Processes:
         if not worker.ready:
             self._broken += 1
             if self._broken >= MOST_TRIES:
-                raise RatchetError(
+                raise ClusterError(
                     f"{self._broken} processes that were to run trials ended as they began, the"
                     f" last one {how}. Is there memory for them? execution.workers sets their"
                     " number."

@@ -14,7 +14,7 @@ from distributed import Client, Future, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.scheduler import KilledWorker
 
-from ratchet.errors import RatchetError
+from ratchet.errors import ClusterError
 from ratchet.executor.base import MOST_TRIES, Done, Work
 from ratchet.lineage import library_versions
 from ratchet.packaged import running_version
@@ -67,7 +67,7 @@ class Scheduled:
 
         Raises
         ------
-        RatchetError
+        ClusterError
             If a worker has another Python, other code or other versions than this
             process, or the work can't be sent.
         """
@@ -84,7 +84,7 @@ class Scheduled:
         try:
             client.register_plugin(_Carried(self._name, work))
         except Exception as error:  # a module of the user's own may fail in any way
-            raise RatchetError(
+            raise ClusterError(
                 f"What trials need can't be sent to the workers: {type(error).__name__}: {error}"
             ) from error
         self._threads: Mapping[str, int] = self._look()
@@ -110,7 +110,7 @@ class Scheduled:
 
         Raises
         ------
-        RatchetError
+        ClusterError
             If the scheduler is gone, or no worker has been there for a minute.
         """
         while True:
@@ -170,15 +170,15 @@ class Scheduled:
         if threads:
             self._seen_alive = self._looked
         elif self._looked - self._seen_alive > _ALONE:
-            raise RatchetError(
+            raise ClusterError(
                 f"The Dask scheduler at {self._address} has had no worker for {_ALONE:.0f} s. Start"
                 " workers with `dask worker ADDRESS`, and run the command again: it goes on where"
                 " it stopped."
             )
         return dict(threads)
 
-    def _gone(self) -> RatchetError:
-        return RatchetError(
+    def _gone(self) -> ClusterError:
+        return ClusterError(
             f"The Dask scheduler at {self._address} is gone. Start it and its workers again, and"
             " run the command again: it goes on where it stopped."
         )
@@ -188,7 +188,7 @@ class Scheduled:
         try:
             found = self._client.run(_state, tuple(packages))
         except ImportError as error:
-            raise RatchetError(
+            raise ClusterError(
                 f"A worker of the cluster can't begin: {error}. Workers need the same environment"
                 " as this process, this project's package included."
             ) from None
@@ -201,7 +201,7 @@ class Scheduled:
                 if theirs.get(name) != version
             ]
             if other:
-                raise RatchetError(
+                raise ClusterError(
                     f"The worker at {address} has {', '.join(other)}. With other versions it would"
                     " make other models: give all workers the environment of this process."
                 )

@@ -29,7 +29,7 @@ from ratchet import (
 )
 from ratchet.bench import Whole
 from ratchet.course import Course, Record
-from ratchet.errors import RatchetError
+from ratchet.errors import ClusterError, RatchetError
 from ratchet.features import as_features
 from ratchet.journal import Journal
 from ratchet.lineage import Lineage
@@ -200,6 +200,8 @@ def run(
     RatchetError
         If prepare has not run, every trial failed, or the search can't be
         replayed here.
+    ClusterError
+        If the workers of the search are gone; what had ended is kept.
     StoreError
         If MLflow's store fails.
     """
@@ -269,6 +271,8 @@ def run(
                 starts=starts,
                 on_place=lambda told: logger.info("train: %s", told),
             )
+        except ClusterError:  # it is not over: with workers again it goes on
+            raise
         except RatchetError:  # it came to its end: the next one has to try everything again
             _forget(journal)
             raise
