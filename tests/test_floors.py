@@ -19,6 +19,7 @@ FLOORS = (
         "folds",
         "interrupts",
         "manifest",
+        "memory",
         "packaged",
         "problem",
         "processes",

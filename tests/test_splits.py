@@ -1,5 +1,6 @@
 """Rows are dealt to train, valid and test without a leak between them."""
 
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from ratchet import settings as choices
 from ratchet.errors import DataError
@@ -43,6 +45,14 @@ def covers(parts, n):
 
 def same(a, b):
     return all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ("train", "valid", "test"))
+
+
+@given(n=st.integers(10, 300), test=sizes, seed=seeds)
+@budget(max_examples=20, deadline=None)
+def test_random_parts_are_those_that_scikit_learn_draws(n, test, seed):
+    drawn = train_test_split(np.arange(n), test_size=ceil(round(test * n, 9)), random_state=seed)
+    parts = split(n, choices.Split(valid=0.3, test=test), seed)
+    np.testing.assert_array_equal(parts.test, np.sort(drawn[1]))
 
 
 @given(n=st.integers(10, 300), test=sizes, valid=sizes, seed=seeds)

@@ -3,10 +3,11 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet import backends, metrics
-from ratchet.backends import Backend, Family, Fitted, Looks, Params, Request, Rows, Task
+from ratchet.backends import Backend, Family, Fitted, Looks, Params, Request, Rows, Stream, Task
 from ratchet.executor.machine import usable_cores
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.folds import Fold
@@ -23,7 +24,7 @@ from ratchet.model import Part, as_predictions, raw_answer
 from ratchet.schema import Schema
 from ratchet.search import Candidate, Scored, TrialResult
 from ratchet.settings import Device, Settings, SplitMethod
-from ratchet.table import encode_target
+from ratchet.table import Stored, encode_target
 
 _Each = TypeVar("_Each")
 _Made = TypeVar("_Made")
@@ -34,6 +35,8 @@ TRAIN_SCORE_ROWS = 2000
 SAVED_PER_SECOND = 60_000_000
 # Prepared rows are made anew rather than kept when they take more than this share of memory.
 MEMORY_SHARE = 0.3
+# Rows that are prepared at once where they come in batches.
+ROWS_OF_BATCH = 2**17
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,23 @@ class Spare:
     """The model that its first fold has fitted."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """All rows that are learned from, where a search has a sample of them in memory."""
+
+    train: Stored
+    """The train rows."""
+    valid: Stored
+    """The valid rows."""
+    folder: Path
+    """Where files may be kept while models are fitted."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many there are."""
+        return self.train.n_rows + self.valid.n_rows
+
+
 @dataclass
 class Bench:
     """The rows of one search, prepared once for each kind of preparation and fold."""
@@ -100,6 +120,9 @@ class Bench:
     """Trials that are made at the same time."""
     threads: int = 0
     """Threads that all fits have together; 0 takes those of the settings, or a thread a core."""
+    whole: Whole | None = None
+    """All rows, where ``rows`` are a sample: candidates of a backend that streams learn from all
+    of the train rows when their share is 1."""
     answers: dict[str, Answer] = field(default_factory=dict)
     """What each candidate said, by its key."""
     spares: dict[str, Spare] = field(default_factory=dict)
@@ -116,7 +139,8 @@ class Bench:
             len(self.schema.classes),
         )
         self.threads = self.threads or self.settings.train.threads or usable_cores()
-        self._weights = self._class_weights()
+        self._class_weights = self._weights_of_classes()
+        self._weights = None if self._class_weights is None else self._class_weights[self.y]
         self._prepared: dict[tuple[Preparation, int, float], tuple[Any, Matrix, Any]] = {}
         self._whole: dict[Preparation, tuple[Any, Matrix]] = {}
         self.interrupted = threading.Event()
@@ -129,7 +153,7 @@ class Bench:
     def __reduce__(self) -> tuple[Any, ...]:
         """Be built anew elsewhere, from what it was built from."""
         given = (self.rows, self.schema, self.settings, self.plan, self.beside, self.threads)
-        return _built, given
+        return _built, (*given, self.whole)
 
     def backend(self, name: str) -> Backend:
         """Make a backend with its options."""
@@ -242,23 +266,45 @@ class Bench:
             for part in parts
         )
 
+    @property
+    def sampled(self) -> float:
+        """Share of the train rows that are in memory."""
+        return 1.0 if self.whole is None else len(self.plan[0].train) / self.whole.train.n_rows
+
+    def learns_from_disk(self, candidate: Candidate) -> bool:
+        """Tell whether a candidate is fitted on more rows than there are in memory."""
+        streams = self.whole is not None and candidate.share >= 1
+        return streams and self.backend(candidate.backend).streams
+
     def rows_of(self, trial: TrialResult) -> int:
         """Count the rows that the first fold of a trial was fitted on."""
+        if self.whole is not None and self.learns_from_disk(trial.candidate):
+            return self.whole.train.n_rows
         return len(self._rows_of(0, trial.candidate.share))
+
+    def rows_of_refit(self, trial: TrialResult) -> int:
+        """Count the rows that a fit of a trial's candidate on all rows is on."""
+        if self.whole is not None and self.learns_from_disk(trial.candidate):
+            return self.whole.n_rows
+        return len(self.rows)
 
     def refit_seconds(self, trial: TrialResult) -> float:
         """Estimate how long a fit on all rows takes, in the threads that it gets."""
-        fold = len(self.plan[0].train) * trial.candidate.share
         turns = self._turns.get(
             trial.candidate.key, math.ceil(len(self.plan) / min(self.threads, len(self.plan)))
         )
-        once = trial.seconds / turns * len(self.rows) / fold
+        once = trial.seconds / turns * self.rows_of_refit(trial) / self._most_rows_of(trial)
         return once * self.family(trial.candidate).refits
 
     def save_seconds(self, trial: TrialResult) -> float:
         """Estimate how long it takes to save a model of the trial's candidate on all rows."""
-        fold = len(self.plan[0].train) * trial.candidate.share
-        return self.saved_bytes(trial) * len(self.rows) / fold / SAVED_PER_SECOND
+        growth = self.rows_of_refit(trial) / self._most_rows_of(trial)
+        return self.saved_bytes(trial) * growth / SAVED_PER_SECOND
+
+    def _most_rows_of(self, trial: TrialResult) -> float:
+        if self.whole is not None and self.learns_from_disk(trial.candidate):
+            return self.whole.train.n_rows
+        return len(self.plan[0].train) * min(1.0, trial.candidate.share / self.sampled)
 
     def saved_bytes(self, trial: TrialResult) -> int:
         """Give the bytes that a model of a trial's fold takes when it is saved; 0 where few."""
@@ -301,6 +347,9 @@ class Bench:
             candidate = replace(trial.candidate, params=self._scaled(found, family), share=1.0)
             with self._lock:
                 transformer, X = self._all_rows(family.preparation)
+            stream = None
+            if self.whole is not None and self.learns_from_disk(trial.candidate):
+                stream = self._stream(transformer, self.whole.train, self.whole.valid)
             rows = Rows(X.values, self.y, self._weights)
             threads = max(1, self.threads // workers)
             looks = Looks(cuts.get(trial.candidate.key))
@@ -308,7 +357,7 @@ class Bench:
             made: list[Any] = []
             for turn in range(family.refits):
                 fitted = self._fit(
-                    candidate, rows, None, X.categorical, deadline, threads, looks, turn
+                    candidate, rows, None, X.categorical, deadline, threads, looks, turn, stream
                 )
                 if fitted.cut_short:
                     break
@@ -400,6 +449,9 @@ class Bench:
         fold = self.plan[place]
         transformer, train, valid = self._matrices(family.preparation, place, candidate.share)
         rows = self._rows_of(place, candidate.share)
+        stream = None
+        if self.whole is not None and self.learns_from_disk(candidate):
+            stream = self._stream(transformer, self.whole.train)
         fitted = self._fit(
             candidate,
             Rows(
@@ -410,6 +462,7 @@ class Bench:
             deadline,
             threads,
             looks,
+            stream=stream,
         )
         seen = self._sample(np.arange(len(rows)))
         n_classes = self.task.n_classes
@@ -432,6 +485,7 @@ class Bench:
         threads: int,
         looks: Looks,
         turn: int = 0,
+        stream: Stream | None = None,
     ) -> Fitted:
         return self.backend(candidate.backend).fit(
             Request(
@@ -449,8 +503,23 @@ class Bench:
                 gpu=self.settings.train.device is not Device.CPU,
                 interrupted=self.interrupted,
                 looks=looks,
+                stream=stream,
             )
         )
+
+    def _stream(self, transformer: Any, *parts: Stored) -> Stream:
+        """Have the rows of parts come in batches, as a transformer prepares them."""
+        assert self.whole is not None
+        schema, weights = self.schema, self._class_weights
+
+        def batches() -> Iterator[Rows]:
+            for part in parts:
+                for piece in part.pieces(ROWS_OF_BATCH):
+                    y = encode_target(piece[schema.target], schema)
+                    X = transformer.transform(as_features(piece, schema))
+                    yield Rows(X, y, None if weights is None else weights[y])
+
+        return Stream(batches, sum(part.n_rows for part in parts), self.whole.folder)
 
     def _out_of_fold(self, answers: Sequence[np.ndarray]) -> np.ndarray:
         """Put together what the folds say; rows that were valid often get the mean."""
@@ -463,6 +532,7 @@ class Bench:
 
     def _rows_of(self, place: int, share: float) -> np.ndarray:
         rows = self.plan[place].train
+        share /= self.sampled
         if share >= 1:
             return rows
         n = max(1, round(share * len(rows)))
@@ -513,14 +583,14 @@ class Bench:
             self._whole[kind] = (transformer, matrix(transformer, self.schema, X))
         return self._whole[kind]
 
-    def _class_weights(self) -> np.ndarray | None:
+    def _weights_of_classes(self) -> np.ndarray | None:
         choice = self.settings.train.class_weight
         # Of two classes the threshold decides, and it is tuned.
         alike = self.metric.counts_classes_alike and self.task.n_classes > 2
         if not self.task.n_classes or choice == "none" or (choice == "auto" and not alike):
             return None
         counts = np.bincount(self.y, minlength=self.task.n_classes)
-        return (len(self.y) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[self.y]
+        return len(self.y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
 
     def _threshold(self, raw: np.ndarray) -> float | None:
         if not self.metric.needs_threshold or self.task.n_classes != 2:
@@ -550,9 +620,11 @@ def _built(
     plan: tuple[Fold, ...],
     beside: int,
     threads: int,
+    whole: Whole | None,
 ) -> Bench:
     backends.load(settings.train.plugins)
-    return Bench(rows, schema, settings, metric_of(schema, settings), plan, beside, threads)
+    metric = metric_of(schema, settings)
+    return Bench(rows, schema, settings, metric, plan, beside, threads, whole)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ class Course:
     """The candidates that were chosen to answer together, the weightiest first."""
     stability_fits: int | None = None
     """Fits on other samples that a clustering was compared with; None where there is a target."""
+    sampled: tuple[int, int] | None = None
+    """Train and valid rows of the samples that were searched on; None where all rows were."""
     doubts: Mapping[str, str] = field(default_factory=dict)
     """Why a replay may differ, by what it is about; empty where everything is deterministic."""
     placement: Placement = field(default_factory=Placement)
@@ -244,6 +246,7 @@ class Record:
             "execution": vars(course.placement),
             "doubts": dict(course.doubts),
             "stability_fits": course.stability_fits,
+            "sampled": None if course.sampled is None else list(course.sampled),
             "n_rows": self.n_rows,
             "starts": self.starts.plain(),
         }
@@ -333,6 +336,8 @@ def _course(value: Mapping[str, Any]) -> Course:
             for each in value["members"]
         ),
         stability_fits=None if stability is None else int(stability),
+        # One of before tables could be larger than memory has none.
+        sampled=_sizes(value.get("sampled")),
         doubts={str(name): str(each) for name, each in value["doubts"].items()},
         placement=_placement(value),
     )
@@ -342,6 +347,13 @@ def _course(value: Mapping[str, Any]) -> Course:
         if not 0 <= each.trial < len(course.trials):
             raise IndexError(f"there is no trial {each.trial}")
     return course
+
+
+def _sizes(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    n_train, n_valid = map(int, value)
+    return n_train, n_valid
 
 
 def _placement(value: Mapping[str, Any]) -> Placement:

@@ -310,8 +310,21 @@ class Tally:
         )
         return cls(value["n_rows"], tuple(broken))
 
-    def report(self, rules: Rules, *, only: Collection[str]) -> Report:
-        """Judge the whole, as ``check`` judges a table."""
+    def report(
+        self, rules: Rules, *, only: Collection[str], table: Collection[str] | None = None
+    ) -> Report:
+        """Judge the whole, as ``check`` judges a table.
+
+        Parameters
+        ----------
+        rules : Rules
+            What it must be like.
+        only : collection of str
+            Columns that are looked at.
+        table : collection of str, optional
+            All columns, where the pieces make a whole table: then the number of rows and
+            other columns count, too.
+        """
         named = {name: each for name, each in rules.columns.items() if name in only}
         columns = {
             name: _Column(name, each, None, pd.Series(dtype=float), True)
@@ -339,6 +352,11 @@ class Tally:
                     )
                 )
         n_checks = sum(len(column.rules) - column.asked.unique for column in columns.values())
+        if table is not None:
+            failures = [*_row_failures(rules, self.n_rows), *failures]
+            failures += _other_failures(rules, table)
+            counted = [bound for bound in (rules.rows.min, rules.rows.max) if bound is not None]
+            n_checks += len(counted) + (rules.others != "allow")
         return Report(self.n_rows, n_checks, tuple(failures))
 
 

@@ -158,6 +158,7 @@ def look(
     *,
     seed: int,
     allow: Sequence[tuple[str, str]] = (),
+    copies: tuple[pd.DataFrame, Splits] | None = None,
 ) -> Report:
     """Look for every kind of leak.
 
@@ -178,9 +179,13 @@ def look(
         Of the rows that are sampled; equal seeds give equal findings.
     allow : sequence of (str, str)
         As in ``data.allow``: a column or a kind of leak, and the reason.
+    copies : tuple of (pd.DataFrame, Splits), optional
+        Rows among which equal ones are looked for, where ``prepared`` is a
+        sample that may hold one of two; see ``compared``.
     """
     found = _answers_given(prepared, parts, split, seed) if prepared.schema.target else []
-    repeated, notes = repeated_rows(prepared.frame, prepared.schema, parts)
+    frame, dealt = copies or (prepared.frame, parts)
+    repeated, notes = repeated_rows(frame, prepared.schema, dealt)
     older, more_notes = older_test(prepared.frame, prepared.extra, prepared.schema, parts, split)
     judged, unused = judge([*found, *repeated, *older], allow)
     return Report(judged, (*notes, *more_notes, *unused))
@@ -531,9 +536,8 @@ def repeated_rows(
     notes : tuple of str
         At most one.
     """
-    names = [name for name in schema.names if _id_numbers(frame[name]) is None]
     targets = [] if schema.target is None else [schema.target]
-    rows = frame[[*(names or schema.names), *targets]]
+    rows = frame[compared(frame, schema)]
     hashes = table.row_hashes(rows)
     held_out = np.concatenate([parts.valid, parts.test])
     again = np.isin(hashes[held_out], hashes[parts.train])
@@ -557,6 +561,12 @@ def repeated_rows(
     if _crowded(rows, hashes) >= most:
         return (), (f"{told}, as the columns have few different values.",)
     return (Finding(Leak.REPEATED, (), told + oversampled[1]),), ()
+
+
+def compared(frame: pd.DataFrame, schema: Schema) -> list[str]:
+    """Name the columns in which rows must agree to be equal: numbers of rows are none of them."""
+    names = [name for name in schema.names if _id_numbers(frame[name]) is None]
+    return [*(names or schema.names), *([] if schema.target is None else [schema.target])]
 
 
 def older_test(

@@ -25,7 +25,7 @@ import psutil
 import yaml
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from ratchet import files, masking, packaged, sources
+from ratchet import files, masking, memory, packaged, sources
 from ratchet.errors import DataError, RatchetError
 
 # A patch is for reading and for `git apply`; beyond this, somebody has tracked data by mistake.
@@ -1260,27 +1260,16 @@ def _cpu_model() -> str:
 
 def _usable_cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota, _, period = _limit("cpu.max").partition(" ")
+    quota, _, period = memory.container_limit("cpu.max").partition(" ")
     if quota.isdigit() and period.isdigit():
         return max(1, min(allowed or 1, round(int(quota) / int(period))))
     return allowed or 1
 
 
 def _usable_memory() -> int:
-    limit = _limit("memory.max")
+    limit = memory.container_limit("memory.max")
     total = int(psutil.virtual_memory().total)
     return min(total, int(limit)) if limit.isdigit() else total
-
-
-def _limit(name: str) -> str:
-    """Read a limit of the container that this process is in; empty without one."""
-    top = Path("/sys/fs/cgroup")
-    with suppress(OSError):
-        own = Path("/proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
-        for folder in (top / own, top):
-            if (folder / name).is_file():
-                return (folder / name).read_text().strip()
-    return ""
 
 
 def _gpus() -> tuple[str, ...]:

@@ -39,7 +39,14 @@ class ColumnProfile:
     """Its range, or its most frequent labels; empty where every value is missing."""
 
 
-def write(path: Path, frame: pd.DataFrame, title: str) -> None:
+def shown(n_rows: int) -> np.ndarray:
+    """Give the places of the rows that a profile of so many shows, in their order."""
+    if n_rows <= MAX_ROWS:
+        return np.arange(n_rows)
+    return np.sort(np.random.RandomState(0).choice(n_rows, MAX_ROWS, replace=False))
+
+
+def write(path: Path, frame: pd.DataFrame, title: str, n_rows: int | None = None) -> None:
     """Write a page with the types, gaps, distributions and associations of columns.
 
     Parameters
@@ -50,10 +57,12 @@ def write(path: Path, frame: pd.DataFrame, title: str) -> None:
         Training rows: test rows are not looked at before evaluate.
     title : str
         Name of the task.
+    n_rows : int, optional
+        How many there are, where ``frame`` has only those that ``shown`` names.
     """
     from skrub import TableReport
 
-    rows = frame if len(frame) <= MAX_ROWS else frame.sample(MAX_ROWS, random_state=0).sort_index()
+    rows = frame.iloc[shown(len(frame))]
     # Its axis ends at the year 9999, with a margin: so long a time is shown by its years.
     long = [name for name in rows.select_dtypes("datetime") if _years(rows[name]) > MAX_YEARS]
     rows = rows.assign(**{str(name): rows[name].dt.year for name in long})
@@ -61,7 +70,7 @@ def write(path: Path, frame: pd.DataFrame, title: str) -> None:
         warnings.simplefilter("ignore")  # a font that lacks a glyph of somebody's column name
         report = TableReport(
             rows,
-            title=f"{title}: {len(frame):,} training rows",
+            title=f"{title}: {n_rows or len(frame):,} training rows",
             verbose=0,
             open_tab="distributions",
         )

@@ -659,6 +659,31 @@ def again(
     return tuple(results)
 
 
+def one_more(
+    trials: Sequence[TrialResult],
+    candidate: Candidate,
+    evaluate: Callable[[], Scored],
+    loss: Callable[[float], float],
+    started: float,
+) -> TrialResult:
+    """Try one more candidate when a search has ended.
+
+    Parameters
+    ----------
+    trials : sequence of TrialResult
+        Those of the search.
+    candidate : Candidate
+        What is tried.
+    evaluate : callable
+        Fits and scores it; whatever it raises makes a failed trial.
+    loss : callable
+        Turns a score into a number to minimise.
+    started : float
+        Time of ``time.monotonic()`` at which the search began.
+    """
+    return _placed(_attempt(candidate, evaluate, started), trials, loss)
+
+
 def _attempt(candidate: Candidate, evaluate: Callable[[], Scored], started: float) -> TrialResult:
     """Score a candidate, or keep the reason why that failed."""
     begun = time.monotonic()

@@ -350,6 +350,8 @@ class Data(Section):
     """File of data checks beside params.yaml, such as `schema.json`; null has none."""
     positive: str | int | float | bool | None = None
     """Class whose probability counts in a binary problem; null takes the last when sorted."""
+    memory_limit_mb: Count | None = None
+    """Memory for rows in MB; what needs more is worked on in pieces; null: what is free."""
 
 
 class SplitMethod(StrEnum):

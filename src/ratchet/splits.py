@@ -95,7 +95,7 @@ def split(
         case SplitMethod.RANDOM:
             dealer: _Dealer = _Random(seed)
         case SplitMethod.STRATIFIED:
-            dealer = _Stratified(seed, _classes(labels))
+            dealer = _Stratified(seed, enough_of_each(labels))
         case SplitMethod.GROUP:
             # Codes of the sorted groups: the order of the rows must not decide.
             dealer = _Group(seed, pd.factorize(_complete(by, settings), sort=True)[0])
@@ -104,7 +104,9 @@ def split(
             dealer = _Time(times)
             stray = _stray(times, settings)
             notes += [_stray_note(times[stray])] if len(stray) else []
-    rest, test = dealer.cut(np.setdiff1d(rows, stray), "test", settings.test)
+    rest, test = dealer.cut(
+        np.setdiff1d(rows, stray) if len(stray) else rows, "test", settings.test
+    )
     train, valid = dealer.cut(rest, "valid", settings.valid)
     for name, part, size, n in (
         ("test", test, settings.test, len(rest) + len(test)),
@@ -151,8 +153,10 @@ class _Random:
 
     def cut(self, rows: np.ndarray, part: str, size: float | str) -> _Parts:
         n = _count(len(rows), "rows", part, size)
-        rest, taken = train_test_split(rows, test_size=n, random_state=self.seed)
-        return np.sort(rest), np.sort(taken)
+        # What train_test_split draws, without the copies that it makes of all rows.
+        taken = np.zeros(len(rows), dtype=bool)
+        taken[np.random.RandomState(self.seed).permutation(len(rows))[:n]] = True
+        return rows[~taken], rows[taken]
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,14 @@ def _count(n: int, what: str, part: str, size: float | str) -> int:
     return count
 
 
-def _classes(labels: np.ndarray | None) -> np.ndarray:
+def enough_of_each(labels: np.ndarray | None) -> np.ndarray:
+    """Give the labels back if each class has a row for each part.
+
+    Raises
+    ------
+    DataError
+        If one has not, or there are no classes.
+    """
     if labels is None:
         raise DataError(
             "split.method is stratified, and a quantity has no classes."

@@ -1,5 +1,6 @@
 """Write to and read from MLflow runs."""
 
+import json
 import logging
 import os
 import re
@@ -168,6 +169,8 @@ class Input:
     """Name of the target column."""
     in_dvc: bool = False
     """Whether DVC has recorded the source as the version that the digest says."""
+    n_rows: int | None = None
+    """How many rows there are, where ``frame`` has only some of them."""
 
 
 # The entry point does this where the package is installed, and nothing where it is run from src/.
@@ -1063,8 +1066,12 @@ def _log_input(client: mlflow.MlflowClient, run_id: str, item: Input) -> None:
             targets=item.target,
             digest=item.digest[:36],
         )
+    entity = dataset._to_mlflow_entity()
+    if item.n_rows is not None:
+        n_values = item.n_rows * len(item.frame.columns)
+        entity._profile = json.dumps({"num_rows": item.n_rows, "num_elements": n_values})
     context = InputTag("mlflow.data.context", item.context)
-    log_tables(client, run_id, [DatasetInput(dataset._to_mlflow_entity(), [context])])
+    log_tables(client, run_id, [DatasetInput(entity, [context])])
 
 
 def log_tables(client: mlflow.MlflowClient, run_id: str, tables: Sequence[DatasetInput]) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ratchet import backends, derived, ensemble, folds, metrics, placement, rivals
 from ratchet.backends import Backend, Family, Interpretability, Task, blas
-from ratchet.bench import Bench, Refit, Spare, metric_of
+from ratchet.bench import Bench, Refit, Spare, Whole, metric_of
 from ratchet.conformal import Conformal
 from ratchet.course import Chosen, Course, Made, Starts
 from ratchet.errors import RatchetError, SettingsError
@@ -30,7 +30,7 @@ from ratchet.model import (
 )
 from ratchet.placement import Placed
 from ratchet.schema import Schema
-from ratchet.search import Budget, Candidate, TrialResult, again, search
+from ratchet.search import Budget, Candidate, TrialResult, again, one_more, search
 from ratchet.settings import Device, Ensemble, Settings, SplitMethod, Validation
 from ratchet.table import encode_target
 
@@ -74,6 +74,10 @@ RIVALS = 3
 RIVAL_BYTES = 20_000_000
 # Rows that weights are chosen on: more would not change them.
 ENSEMBLE_ROWS = 20_000
+# The share of the time in which a search may look at a sample of rows that don't fit in memory, and
+# the share of the rest that the fit on all train rows may take: one on the valid rows too follows.
+SHARE_OF_SAMPLE = 0.35
+SHARE_OF_WHOLE = 0.5
 # Share by which a map of the probabilities must lower the loss on rows it was not learned on.
 CALIBRATION_GAIN = 0.001
 
@@ -164,6 +168,8 @@ class Training:
     """More numbers about the leader, by the names that its run gives them."""
     rivals: tuple[Rival, ...] = ()
     """The best of the next families, the best first."""
+    n_sampled: int | None = None
+    """Rows of the sample that was searched on, train and valid; None where it was all of them."""
     conformal: Conformal | None = None
     """How far a regression was off on rows that none of its members was fitted on."""
 
@@ -198,6 +204,7 @@ def train(
     journal: Journal | None = None,
     replay: Course | None = None,
     starts: Starts = NO_STARTS,
+    whole: Whole | None = None,
     on_place: Callable[[str], None] = lambda _: None,
 ) -> Training:
     """Search, let the best candidates answer together, and fit them on all rows.
@@ -229,6 +236,11 @@ def train(
         decided in it is taken from there, and no clock is looked at.
     starts : Starts
         What the search begins with, as far as there is time for it.
+    whole : Whole, optional
+        All rows, where ``train_rows`` and ``valid_rows`` are samples of what
+        doesn't fit in memory. Every family learns on the samples; then the
+        best candidate of a backend that streams learns on all train rows, and
+        is chosen or not by what it says about the sample of the valid rows.
     on_place : callable
         Is told in a sentence where trials run, and why there, where there was a choice.
 
@@ -253,12 +265,15 @@ def train(
         seconds = max(deadline - started, 0.0)
     elif seconds is not None:
         deadline = started + seconds
-    make = _Plans(rows, len(train_rows), schema, settings, metric, groups)
+    make = _Plans(rows, len(train_rows), schema, settings, metric, groups, whole)
     kept = journal.trials() if journal and replay is None else ()
     if replay is None:
         bench = _bench(make, shelf, seconds, kept)
         bench.remember(kept)
         earlier = [trial for trial, _ in kept]
+        of_sample = seconds
+        if whole is not None and seconds is not None:
+            of_sample = SHARE_OF_SAMPLE * seconds
     else:
         bench = make.again(replay)
     spent = max((trial.elapsed for trial, _ in kept), default=0.0)
@@ -266,17 +281,20 @@ def train(
         settings,
         bench,
         seconds=None if seconds is None else seconds - spent,
-        many_rows=bench.task.n_rows >= ROWS_FOR_SAMPLES,
+        # Where memory is short, processes of their own would take of it what each needs for itself.
+        many_rows=whole is not None or bench.task.n_rows >= ROWS_FOR_SAMPLES,
         earlier=None if replay is None else replay.placement,
         told=on_place,
     ) as placed:
         if replay is None:
             trials = _search(
-                bench, shelf, seconds, on_trial, on_start, journal, earlier, starts, placed
+                bench, shelf, of_sample, on_trial, on_start, journal, earlier, starts, placed
             )
         else:
             trials = _replayed(bench, shelf, replay, on_trial, on_start, placed)
         found = placed.placement if replay is None else replay.placement
+    if replay is None and whole is not None:
+        trials = _with_whole(bench, shelf, trials, deadline, on_trial, on_start, journal)
     leader = best(trials, metric)
     baselines = [family.name for _, family in shelf if family.is_baseline]
     on_phase(ENSEMBLE)
@@ -305,7 +323,7 @@ def train(
         trusted_types=_trusted_types(schema, used),
         packages=_packages(used),
         modules=_modules(schema, used),
-        n_rows=len(rows),
+        n_rows=len(rows) if whole is None else max(member.n_rows for member in members),
         n_folds=len(bench.plan),
         seconds=time.monotonic() - started,
         course=Course(
@@ -404,11 +422,15 @@ class _Plans:
     settings: Settings
     metric: Metric
     groups: np.ndarray | None
+    whole: Whole | None = None
 
     @property
     def choice(self) -> Validation:
         """What was asked for, as far as the split lets it."""
         method = self.settings.split.method
+        # All train rows come in batches, and never the others of a fold.
+        if self.whole is not None:
+            return Validation.HOLDOUT
         # Rows of the future must not be fitted on, and unnamed groups can not be kept whole.
         if method is SplitMethod.TIME or (method is SplitMethod.GROUP and self.groups is None):
             return Validation.HOLDOUT
@@ -443,7 +465,7 @@ class _Plans:
         return replace(bench, threads=course.threads, beside=course.beside)
 
     def _bench(self, plan: tuple[Fold, ...]) -> Bench:
-        return Bench(self.rows, self.schema, self.settings, self.metric, plan)
+        return Bench(self.rows, self.schema, self.settings, self.metric, plan, whole=self.whole)
 
 
 def _bench(
@@ -458,7 +480,7 @@ def _bench(
         made = make.with_holdout()
         # With a budget of trials nothing may depend on which one ends first, and boosting many
         # rows gains from threads of its own.
-        if seconds is not None and made.task.n_rows < ROWS_FOR_SAMPLES:
+        if seconds is not None and made.task.n_rows < ROWS_FOR_SAMPLES and make.whole is None:
             made.beside = made.threads
         return made
 
@@ -564,7 +586,7 @@ def _search(
             SHARE_OF_ONE,
             bench.beside,
             bench.interrupted.set,
-            _rungs(bench.task.n_rows),
+            tuple(share * bench.sampled for share in _rungs(bench.task.n_rows)),
             placed.ordered,
             placed.window,
         ),
@@ -575,6 +597,58 @@ def _search(
         starts.affordable(bench.task.n_rows, None if seconds is None else SHARE_OF_ONE * seconds),
         placed.elsewhere(bench.take_over, keep),
     )
+
+
+def _with_whole(
+    bench: Bench,
+    shelf: Sequence[tuple[Backend, Family]],
+    trials: tuple[TrialResult, ...],
+    deadline: float | None,
+    on_trial: Callable[[TrialResult], None],
+    on_start: Callable[[Candidate], None],
+    journal: Journal | None,
+) -> tuple[TrialResult, ...]:
+    """Fit the best candidate that can learn from disk on all train rows, as one more trial."""
+    if any(bench.learns_from_disk(trial.candidate) for trial in trials):  # of an earlier search
+        return trials
+    streaming = [(backend, family) for backend, family in shelf if backend.streams]
+    labels = {Candidate(backend.name, family.name, {}).label for backend, family in streaming}
+    tried = [t.candidate for t in ranked(trials, bench.metric) if t.candidate.label in labels]
+    tried += [Candidate(b.name, f.name, dict(f.starts[0])) for b, f in streaming]
+    if not tried:
+        return trials
+    candidate = replace(tried[0], share=1.0)
+    until = None
+    if deadline is not None:
+        now = time.monotonic()
+        until = now + SHARE_OF_WHOLE * max(0.0, deadline - now)
+    trial = _on_all_rows(bench, trials, candidate, until, on_trial, on_start)
+    if journal is not None:
+        answer = bench.answers.get(candidate.key)
+        journal.keep(trial, None if answer is None else answer.raw)
+    return (*trials, trial)
+
+
+def _on_all_rows(
+    bench: Bench,
+    trials: tuple[TrialResult, ...],
+    candidate: Candidate,
+    deadline: float | None,
+    on_trial: Callable[[TrialResult], None],
+    on_start: Callable[[Candidate], None],
+    cuts: Sequence[int | None] = (),
+) -> TrialResult:
+    """Fit a candidate on all train rows, after the trials that there are."""
+    on_start(candidate)
+    trial = one_more(
+        trials,
+        candidate,
+        lambda: bench.evaluate(candidate, deadline, cuts),
+        bench.metric.loss,
+        time.monotonic() - max((trial.elapsed for trial in trials), default=0.0),
+    )
+    on_trial(trial)
+    return trial
 
 
 def _likely_members(bench: Bench, trials: Sequence[TrialResult]) -> list[TrialResult]:
@@ -615,8 +689,9 @@ def _replayed(
         keep_best(trial)
         on_trial(trial)
 
-    return again(
-        course.trials,
+    whole = [trial for trial in course.trials if bench.learns_from_disk(trial.candidate)]
+    trials = again(
+        course.trials[: len(course.trials) - len(whole)],
         lambda trial: bench.evaluate(trial.candidate, None, trial.cuts),
         bench.metric.loss,
         ended,
@@ -625,6 +700,17 @@ def _replayed(
         interrupt=bench.interrupted.set,
         elsewhere=placed.elsewhere(bench.take_over),
     )
+    # The rows that it learns from are on the disk of this machine.
+    for before in whole:
+        if before.error:
+            trials = (*trials, replace(before, number=len(trials), seconds=0.0))
+            on_trial(trials[-1])
+            continue
+        trials = (
+            *trials,
+            _on_all_rows(bench, trials, before.candidate, None, on_trial, on_start, before.cuts),
+        )
+    return trials
 
 
 def check_offered(shelf: Sequence[tuple[Backend, Family]], course: Course) -> None:
@@ -843,7 +929,7 @@ def _member(bench: Bench, trial: TrialResult, weight: float, refit: Refit) -> Me
         weight,
         refitted=bool(refit.parts),
         seconds=refit.seconds,
-        n_rows=len(bench.rows) if refit.parts else bench.rows_of(trial),
+        n_rows=bench.rows_of_refit(trial) if refit.parts else bench.rows_of(trial),
         interpretability=bench.family(trial.candidate).interpretability,
     )
 

@@ -3,12 +3,13 @@
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -139,6 +140,18 @@ class Rows:
     """How much each row counts, of shape (n_rows,); None when all count the same."""
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Prepared rows that come in batches, as all of them at once do not fit in memory."""
+
+    batches: Callable[[], Iterator[Rows]]
+    """Gives them once more from the beginning, in the same batches."""
+    n_rows: int
+    """How many there are."""
+    folder: Path
+    """Where a library may keep files of its own while it fits."""
+
+
 @dataclass
 class Looks:
     """Counts how often a fit asks whether its time is up, so that it can be told the same again.
@@ -198,6 +211,9 @@ class Request:
     """Set when the fit is no longer wanted, since the whole search was interrupted."""
     looks: Looks = field(default_factory=Looks)
     """Remembers when the time was up; in a replay, knows it beforehand."""
+    stream: Stream | None = None
+    """All rows to learn from, where ``train`` has a sample of them; only a backend that
+    ``streams`` gets one."""
 
     @property
     def out_of_time(self) -> bool:
@@ -242,6 +258,8 @@ class Backend(ABC):
     """Distributions that a saved model needs beside scikit-learn."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Modules that must be installed; a backend that misses one offers no families."""
+    streams: ClassVar[bool] = False
+    """Whether it can learn from rows that come in batches; see ``Request.stream``."""
     deterministic: ClassVar[bool] = False
     """Whether equal requests give models that are equal bit for bit, on one machine. Nobody knows
     that of a backend whose author does not say so."""

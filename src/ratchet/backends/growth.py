@@ -38,7 +38,8 @@ def threads_for(request: Request) -> int:
     longer for each other than they work: with two threads LightGBM took
     three times as long on 31,000 rows as with one.
     """
-    return request.threads if len(request.train.y) >= ROWS_FOR_THREADS else 1
+    n_rows = len(request.train.y) if request.stream is None else request.stream.n_rows
+    return request.threads if n_rows >= ROWS_FOR_THREADS else 1
 
 
 class Watch:

@@ -1,5 +1,9 @@
 """Boosted trees of XGBoost, stopped early."""
 
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +17,7 @@ from ratchet.backends.base import (
     Params,
     Real,
     Request,
+    Stream,
     Task,
     register,
 )
@@ -44,6 +49,7 @@ class XGBoostBackend(Backend):
     packages: ClassVar[tuple[str, ...]] = ("xgboost",)
     needs: ClassVar[tuple[str, ...]] = ("xgboost",)
     deterministic: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
 
     def doubt(self, family: str, *, threads: int, gpu: bool) -> str:
         """Doubt a graphics processor, whose threads add in any order."""
@@ -86,7 +92,7 @@ class XGBoostBackend(Backend):
                 "random_state": request.seed,
                 "verbosity": 0,
                 **({"objective": "reg:absoluteerror"} if absolute else {}),
-                **({"device": "cuda"} if request.gpu and _sees_a_device() else {}),
+                **({"device": "cuda"} if _on_a_device(request) else {}),
                 **request.params,
                 "n_estimators": watch.cap,
                 "callbacks": [_callback(watch)],
@@ -94,15 +100,16 @@ class XGBoostBackend(Backend):
             }
         )
         train = with_every_class(request.train, request.task.n_classes)
-        model.fit(
-            train.X,
-            train.y,
-            sample_weight=train.weights,
-            eval_set=[(request.valid.X, request.valid.y)]
-            if request.valid and watch.stops
-            else None,
-            verbose=False,
-        )
+        with _from_disk(model, request):
+            model.fit(
+                train.X,
+                train.y,
+                sample_weight=train.weights,
+                eval_set=[(request.valid.X, request.valid.y)]
+                if request.valid and watch.stops
+                else None,
+                verbose=False,
+            )
         booster = model.get_booster()
         if watch.best < booster.num_boosted_rounds():
             model._Booster = booster[: watch.best]
@@ -147,6 +154,61 @@ def _sees_a_device() -> bool:
     from xgboost import build_info
 
     return bool(build_info().get("USE_CUDA")) and cuda_devices() > 0
+
+
+def _on_a_device(request: Request) -> bool:
+    # The pages of rows that come in batches are made for the processor.
+    return request.gpu and request.stream is None and _sees_a_device()
+
+
+@contextmanager
+def _from_disk(model: Any, request: Request) -> Iterator[None]:
+    """Have a fit take its rows from pages on disk, where they come in batches.
+
+    The scikit-learn interface has no place to hand them over, and does much
+    beside: so it makes the matrix of the rows that it is given, and for those
+    to learn from it is another.
+    """
+    if request.stream is None:
+        yield
+        return
+    from xgboost import DMatrix, ExtMemQuantileDMatrix
+
+    stream = request.stream
+    with tempfile.TemporaryDirectory(prefix=".pages-", dir=stream.folder) as folder:
+        batches = _batches(stream, folder, model.feature_types)
+        pages = ExtMemQuantileDMatrix(batches, nthread=model.n_jobs, enable_categorical=True)
+
+        def matrix(ref: Any, **given: Any) -> Any:
+            return pages if ref is None else DMatrix(**given, nthread=model.n_jobs)
+
+        model._create_dmatrix = matrix
+        try:
+            yield
+        finally:
+            del model._create_dmatrix
+
+
+def _batches(stream: Stream, folder: str, feature_types: list[str]) -> Any:
+    """Make what XGBoost asks for one batch after the other, as often as it likes."""
+    from xgboost import DataIter
+
+    class Batches(DataIter):
+        def __init__(self) -> None:
+            self._rows = stream.batches()
+            super().__init__(cache_prefix=str(Path(folder) / "page"))
+
+        def next(self, input_data: Callable[..., None]) -> bool:
+            rows = next(self._rows, None)
+            if rows is None:
+                return False
+            input_data(data=rows.X, label=rows.y, weight=rows.weights, feature_types=feature_types)
+            return True
+
+        def reset(self) -> None:
+            self._rows = stream.batches()
+
+    return Batches()
 
 
 def _eval_metric(watch: Watch, regression: bool) -> Any:

@@ -16,7 +16,7 @@ from ratchet.project import Project
 from ratchet.registry.versions import Version
 from ratchet.schema import Kind, Schema
 from ratchet.serving import models
-from ratchet.steps import evaluate, judgement, prepare
+from ratchet.steps import evaluate, judgement, parts, prepare
 
 # Slices on which B gains least, and slices on which either has its worst scores.
 LEAST_GAINS = 5
@@ -151,17 +151,18 @@ def _fought(project: Project, first: Training, second: Training) -> Duel:
 def _rows_at_hand(project: Project, training: Training) -> tuple[pd.DataFrame, Schema]:
     """Read the test rows that both were judged on, where they still are."""
     try:
-        rows = prepare.read_part(project, "test")
+        test = parts.part(project, "test")
         schema = Schema.load(project.prepared / "schema.json")
     except RatchetError as error:
         raise _NotComparableError(f"the test rows are not at hand: {error}".rstrip(".")) from None
-    if prepare.ROW not in rows or prepare.test_digest(rows) != training.test_rows:
+    known = prepare.ROW in test.stored.names
+    if not known or parts.digest_of(test.hashes) != training.test_rows:
         version = training.record.tags.get("ratchet.data_version", "unknown")
         raise _NotComparableError(
             f"{project.prepared / 'test.parquet'} holds other test rows than they were judged on;"
             f" prepare makes those again from data version {version}"
         )
-    return rows, schema
+    return test.frame(), schema
 
 
 def _predicted(

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
 
-from ratchet import files, likeness, lineage, recorded, scratch, table, tracking
+from ratchet import files, likeness, lineage, recorded, scratch, tracking
 from ratchet.errors import AlteredError, DataError, InterruptionError, RatchetError, StoreError
 from ratchet.interrupts import terminated_as_interrupt
 from ratchet.likeness import Distance
@@ -25,8 +24,9 @@ from ratchet.registry import integrity, references
 from ratchet.registry.references import Reference
 from ratchet.registry.versions import Version
 from ratchet.scratch import Interpreter, StepError
-from ratchet.steps import prepare
+from ratchet.steps import parts, prepare
 from ratchet.steps.origin import LIBRARIES
+from ratchet.table import Stored
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _ASK = """
 import sys
 from pathlib import Path
 import numpy as np
-from ratchet import model, table, tracking
+from ratchet import model, splits, table, tracking
 from ratchet.project import Project
 from ratchet.schema import Schema
 params, prepared, out, *folders = map(Path, sys.argv[1:])
@@ -57,7 +57,11 @@ else:
     def load(folder):
         return models.load(Project.open(params), folder)
 schema = Schema.load(prepared / "schema.json")
-rows = table.read_parquet(prepared / "test.parquet", made_by="prepare")
+if hasattr(table, "Stored"):
+    stored = table.Stored.open(prepared / "test.parquet", "prepare")
+    rows = stored.rows(splits.sample(stored.n_rows, 200_000, 0))
+else:  # older code reads all rows
+    rows = table.read_parquet(prepared / "test.parquet", made_by="prepare")
 for name, folder in zip(("before", "after"), folders):
     said = model.predict(load(str(folder)), rows, schema)
     parts = {"values": said.values}
@@ -567,12 +571,14 @@ class _Attempt:
     def _run_steps(self, interpreter: Interpreter, params: Path, built: Path) -> bool:
         """Run the steps; tell whether they came to a model of the same training rows."""
         self._step("prepare", interpreter, params)
-        parts = {
-            name: table.read_parquet(built / "prepared" / f"{name}.parquet", made_by="prepare")
+        hashes = {
+            name: Stored.open(built / "prepared" / f"{name}.parquet", "prepare")
+            .column(prepare.ROW)
+            .to_numpy()
             for name in prepare.PARTS
         }
-        test_rows = prepare.test_digest(parts["test"])
-        if not self._compare_rows(parts, test_rows):
+        test_rows = parts.digest_of(hashes["test"])
+        if not self._compare_rows(hashes, test_rows):
             return False
         search = self._recipe.search
         self._step("train", interpreter, params, *(("--replay", str(search)) if search else ()))
@@ -614,7 +620,7 @@ class _Attempt:
 
         return tell
 
-    def _compare_rows(self, parts: Mapping[str, pd.DataFrame], test_rows: str) -> bool:
+    def _compare_rows(self, hashes: Mapping[str, np.ndarray], test_rows: str) -> bool:
         """Compare the prepared rows with those on record; tell whether training is worth while."""
         judged, before = self._recipe.judged, self._recipe.rows
         if judged and test_rows not in judged:
@@ -625,7 +631,7 @@ class _Attempt:
             )
         if before is None:
             return True
-        made = np.unique(np.concatenate([parts[name][prepare.ROW] for name in ("train", "valid")]))
+        made = np.unique(np.concatenate([hashes[name] for name in ("train", "valid")]))
         if np.array_equal(made, before):
             return True
         self._tell(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet import clusters as clustering
-from ratchet import conformal, drift, evaluation, files, metrics, model, runfile, table, tracking
+from ratchet import conformal, drift, evaluation, files, metrics, runfile, table, tracking
 from ratchet.conformal import Conformal, Coverage
 from ratchet.drift import Expected
 from ratchet.evaluation import Evaluation
@@ -21,6 +21,7 @@ from ratchet.serving import models
 from ratchet.settings import SplitMethod
 from ratchet.steps import diagnosis, notes, origin, prepare, reports, restore
 from ratchet.steps.diagnosis import Subject
+from ratchet.steps.tested import Tested
 from ratchet.steps.train import ROWS_FILE, Leader
 from ratchet.table import encode_target
 from ratchet.tracking import File, Score, Tag
@@ -56,22 +57,29 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
     tracking.connect(project)
     trained = Leader.load(project)
     schema = Schema.load(project.prepared / "schema.json")
-    rows = prepare.read_part(project, "test")
-    digest = prepare.test_digest(rows)
-    logger.info("evaluate: %s on %s test rows", trained.name, f"{len(rows):,}")
+    tested = Tested.of(project, schema)
+    digest = tested.digest
+    logger.info("evaluate: %s on %s test rows", trained.name, f"{tested.n_rows:,}")
+    if tested.places is not None:
+        logger.info(
+            "evaluate: they are scored in pieces, as they do not fit in memory"
+            " (data.memory_limit_mb); the report is made from a sample of %s",
+            f"{len(tested.rows):,}",
+        )
     leader = restore.leader(project)
     with runfile.recorded(
         project, "evaluate", project.evaluated, parent=leader.run_id, about=trained.run_id
     ) as (folder, run_id):
         origin.record(run_id, project, origin.of(project, origin.read_data(project)))
-        tracking.write(run_id, prepare.inputs(project, schema, test=rows))
+        counts = {"test": tested.n_rows}
+        tracking.write(run_id, prepare.inputs(project, schema, counts, test=tested.rows))
         on_phase("predict")
-        scored = judged(project, schema, rows)
+        scored = tested.everyone
         y = truth(project, schema, scored)
         ours, constant = (
             models.load(project, str(project.trained / name)) for name in ("model", "baseline")
         )
-        predicted, trivial = (model.predict(each, scored, schema) for each in (ours, constant))
+        predicted, trivial = (tested.predict(each) for each in (ours, constant))
         on_phase("scores and intervals")
         leads, base = (judge(project, schema, y, each, scored) for each in (predicted, trivial))
         numbers = {**leads.flat("test"), **base.flat("baseline/test")}
@@ -88,6 +96,7 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
         performance = None
         if project.settings.evaluate.report:
             on_phase("report")
+            y_here, (said, trivially) = tested.here(y, predicted, trivial)
             subject = Subject(
                 project=project,
                 schema=schema,
@@ -95,14 +104,14 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> E
                 metric=metrics.named(leader.metric_reference, schema.problem),
                 model=ours,
                 baseline=constant,
-                rows=scored,
-                y=y,
-                predicted=predicted,
-                trivial=trivial,
+                rows=tested.rows,
+                y=y_here,
+                predicted=said,
+                trivial=trivially,
                 scores=leads,
                 trivial_scores=base,
                 test=digest,
-                n_test=len(rows),
+                n_test=tested.n_rows,
                 coverage=coverage,
             )
             found = diagnosis.of(subject)

@@ -10,18 +10,7 @@ from weakref import finalize
 import numpy as np
 import pandas as pd
 
-from ratchet import (
-    behaviour,
-    cost,
-    evaluation,
-    gates,
-    leakage,
-    metrics,
-    model,
-    slices,
-    table,
-    tracking,
-)
+from ratchet import behaviour, cost, evaluation, gates, leakage, metrics, slices, table, tracking
 from ratchet.behaviour import CheckResult
 from ratchet.cost import Cost
 from ratchet.errors import RatchetError, StoreError
@@ -34,7 +23,8 @@ from ratchet.registry.versions import Version
 from ratchet.report.verdict import Rival, RivalScore
 from ratchet.schema import Schema
 from ratchet.serving import models
-from ratchet.steps import evaluate, prepare, restore
+from ratchet.steps import evaluate, parts, prepare, restore
+from ratchet.steps.tested import Tested
 from ratchet.steps.train import ROWS_FILE, Code, Leader
 
 
@@ -122,7 +112,7 @@ def challenger_of(project: Project, run_id: str | None, *, dry_run: bool = False
     StoreError
         If the run is not there, and can't be logged again, or has no model.
     """
-    digest = prepare.test_digest(prepare.read_part(project, "test"))
+    digest = parts.digest_of(parts.part(project, "test").hashes)
     trained = Leader.load(project)
     leader = restore.look(project) or trained
     if run_id in (None, trained.run_id, leader.run_id):
@@ -201,10 +191,8 @@ def judge(
     on_phase("compare")
     bench = _Bench.of(project, challenger.metric_reference)
     ours = models.load(project, str(challenger.folder))
-    predicted = model.predict(ours, bench.rows, bench.schema)
-    trivial = model.predict(
-        models.load(project, str(project.trained / "baseline")), bench.rows, bench.schema
-    )
+    predicted = bench.tested.predict(ours)
+    trivial = bench.tested.predict(models.load(project, str(project.trained / "baseline")))
     score = metrics.score(bench.metric, bench.y, predicted)
     baseline = bench.compare(predicted, trivial)
     duel = _Duel.of(bench, challenger, reigning, predicted, score, forced=forced)
@@ -225,13 +213,13 @@ def judge(
         clusters=bench.clusters_of(duel.fair),
     )
     on_phase("latency")
-    measured = cost.measure(ours, bench.rows, bench.schema, challenger.folder)
+    measured = cost.measure(ours, bench.tested.rows, bench.schema, challenger.folder)
     on_phase("checks")
     checked = behaviour.run(
         ours,
         bench.schema,
         rules.checks,
-        bench.rows,
+        bench.tested.rows,
         project.settings.seed,
         train_rows=prepare.read_part(project, "train") if rules.checks else None,
     )
@@ -286,19 +274,25 @@ class _Bench:
     project: Project
     schema: Schema
     metric: Metric
-    rows: pd.DataFrame
+    tested: Tested
     y: np.ndarray
     clusters: np.ndarray | None
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """All rows that are scored, with the columns of slices."""
+        return self.tested.everyone
 
     @classmethod
     def of(cls, project: Project, metric: str) -> "_Bench":
         schema = Schema.load(project.prepared / "schema.json")
-        rows = evaluate.judged(project, schema, prepare.read_part(project, "test"))
+        tested = Tested.of(project, schema, project.settings.promote.slices.columns or ())
+        rows = tested.everyone
         return cls(
             project,
             schema,
             metrics.named(metric, schema.problem),
-            rows,
+            tested,
             evaluate.truth(project, schema, rows),
             prepare.clusters_of(rows),
         )
@@ -377,8 +371,8 @@ class _Duel:
             told = f"version {reigning.number}, the champion, is this model"
             return cls((GateResult("better_than_champion", False, told),), everything)
         try:
-            theirs = model.predict(
-                models.load_version(bench.project, reigning, signed=False), bench.rows, bench.schema
+            theirs = bench.tested.predict(
+                models.load_version(bench.project, reigning, signed=False)
             )
         except StoreError as error:  # the store's fault says nothing about the champion
             if not forced:

@@ -79,10 +79,18 @@ def of_train(project: Project, leader: "Leader") -> Tag:
         f" ({folds}) and {seen} on training rows{than}.",
         f"{_JUDGED}: not judged yet. Next: {_command(project, 'evaluate')}.",
         f"It came out of {counted(leader.n_trials, 'trial')}{failed} in {leader.seconds:.0f} s,"
-        f" and was fitted on {counted(leader.n_rows, 'row')}. Every trial is a line of the artifact"
+        f" and was fitted on {counted(leader.n_rows, 'row')}{_sampled(leader)}."
+        " Every trial is a line of the artifact"
         f" `trials.csv`, the best {kept} are runs below this one, and `figures/` shows the search.",
         _members(leader),
     )
+
+
+def _sampled(leader: "Leader") -> str:
+    """Say what the search has seen of rows that do not fit in memory."""
+    if leader.sampled is None:
+        return ""
+    return f", more than fit in memory: the search had a sample of {leader.sampled:,}"
 
 
 def of_leader(project: Project, leader: "Leader", numbers: Mapping[str, float | None]) -> Tag:

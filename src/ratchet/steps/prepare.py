@@ -1,11 +1,12 @@
 """prepare: from the versioned table to training, validation and test rows."""
 
-import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,31 +25,32 @@ from ratchet import (
 from ratchet.datachecks import Rules
 from ratchet.drift import Reference
 from ratchet.errors import DataError
-from ratchet.evaluation import time_blocks
 from ratchet.lineage import DataState
 from ratchet.project import Project, alone
 from ratchet.runfile import RunFile
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.steps import notes as written
-from ratchet.steps import origin, warmth
+from ratchet.steps import origin, parts, piecewise, warmth
 from ratchet.table import Prepared, Table
 from ratchet.tracking import Input, Score
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("train", "valid", "test")
-CONTEXTS = {"train": "training", "valid": "validation", "test": "test"}
+PARTS = parts.PARTS
+"""Names of the parts."""
 
-CLUSTER = "ratchet_cluster"
+CLUSTER = parts.CLUSTER
 """Column that says which rows stand or fall together: the codes of groups, or in the test rows
 of blocks of time, which the bootstrap draws whole."""
 
+ROW = parts.ROW
+"""Column with a hash of the row as the source has it, by which it is known again."""
+
+CONTEXTS = {"train": "training", "valid": "validation", "test": "test"}
+
 CHECKED = "data_checks.json"
 """What came out of the checks of ``data.checks``."""
-
-ROW = "ratchet_row"
-"""Column with a hash of the row as the source has it, by which it is known again."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,118 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
     tracking.connect(project)
     state = lineage.data_state(project.source, cache=project.build / "hashes.json")
     rules = check_rules(project)
+    with ExitStack() as stack:
+        if piecewise.is_needed(project):
+            logger.info(
+                "prepare: the table with its copies does not fit in memory"
+                " (data.memory_limit_mb), and is prepared in pieces"
+            )
+            made: _Made = stack.enter_context(piecewise.made(project, rules))
+        else:
+            made = _at_once(project, rules, on_phase)
+        leakage.refuse(made.findings)
+        run_id, seconds, notes = _written(project, made, state, rules, started, on_phase)
+    rows = made.rows
+    logger.info(
+        "prepare: %s rows read, %s filtered out; train %s, valid %s, test %s, in %.1f s",
+        f"{made.n_read:,}",
+        f"{made.n_filtered_out:,}",
+        *(f"{rows[name]:,}" for name in PARTS),
+        seconds,
+    )
+    for note in notes:
+        logger.info("prepare: %s", note)
+    return Outcome(run_id, rows, notes)
+
+
+class _Made(Protocol):
+    """A table that has been dealt, with all that is written of it."""
+
+    @property
+    def schema(self) -> Schema: ...
+    @property
+    def n_read(self) -> int: ...
+    @property
+    def n_filtered_out(self) -> int: ...
+    @property
+    def n_stray(self) -> int: ...
+    @property
+    def rows(self) -> dict[str, int]: ...
+    @property
+    def findings(self) -> tuple[leakage.Finding, ...]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def checked(self) -> datachecks.Report | None: ...
+    @property
+    def heads(self) -> dict[str, pd.DataFrame]: ...
+    @property
+    def profiled(self) -> pd.DataFrame: ...
+    @property
+    def reference(self) -> Reference: ...
+    def write_parts(self, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class _AtOnce:
+    """A table that has been dealt in memory."""
+
+    project: Project
+    schema: Schema
+    prepared: Prepared
+    dealt: splits.Splits
+    frames: dict[str, pd.DataFrame]
+    hashes: np.ndarray
+    findings: tuple[leakage.Finding, ...]
+    notes: tuple[str, ...]
+    checked: datachecks.Report | None
+
+    @property
+    def n_read(self) -> int:
+        return self.prepared.n_read
+
+    @property
+    def n_filtered_out(self) -> int:
+        return self.prepared.n_filtered_out
+
+    @property
+    def n_stray(self) -> int:
+        return len(self.dealt.stray)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {name: len(frame) for name, frame in self.frames.items()}
+
+    @property
+    def heads(self) -> dict[str, pd.DataFrame]:
+        return self.frames
+
+    @property
+    def profiled(self) -> pd.DataFrame:
+        return self.frames["train"]
+
+    @property
+    def reference(self) -> Reference:
+        return _reference(self.project, self.prepared, self.dealt, self.schema)
+
+    def write_parts(self, folder: Path) -> None:
+        parts = {name: getattr(self.dealt, name) for name in PARTS}
+        known = {name: {ROW: self.hashes[rows]} for name, rows in parts.items()}
+        split, extra = self.project.settings.split, self.prepared.extra
+        if split.column is not None:
+            by = extra[split.column].iloc[parts["test"]].reset_index(drop=True)
+            known["test"][CLUSTER] = together(self.project, by)
+        if split.method is SplitMethod.GROUP:
+            # Codes over all rows, so that folds of train and valid rows keep groups whole.
+            codes = pd.factorize(extra[split.column])[0]
+            for name in ("train", "valid"):
+                known[name][CLUSTER] = codes[parts[name]]
+        for name, frame in self.frames.items():
+            table.write_parquet(frame.assign(**known[name]), folder / f"{name}.parquet")
+
+
+def _at_once(project: Project, rules: Rules | None, on_phase: Callable[[str], None]) -> _AtOnce:
+    """Read, check, filter and deal a table that fits in memory."""
     raw = _read(project)
     checked = None if rules is None else check_table(project, raw, rules)
     if checked is not None:
@@ -100,71 +214,67 @@ def run(project: Project, on_phase: Callable[[str], None] = lambda _: None) -> O
     report = leakage.look(
         prepared.with_computed(), dealt, choices.split, seed=choices.seed, allow=choices.data.allow
     )
-    leakage.refuse(report.findings)
-    parts = {name: getattr(dealt, name) for name in PARTS}
     frames = {
-        name: prepared.frame.iloc[rows].reset_index(drop=True) for name, rows in parts.items()
+        name: prepared.frame.iloc[getattr(dealt, name)].reset_index(drop=True) for name in PARTS
     }
-    known = {name: {ROW: hashes[rows]} for name, rows in parts.items()}
     schema = table.with_statistics(prepared.schema, frames["train"])
+    notes = (*raw.notes, *prepared.notes, *dealt.notes, *report.notes)
+    return _AtOnce(
+        project, schema, prepared, dealt, frames, hashes, report.findings, notes, checked
+    )
+
+
+def _written(
+    project: Project,
+    made: _Made,
+    state: DataState,
+    rules: Rules | None,
+    started: float,
+    on_phase: Callable[[str], None],
+) -> tuple[str, float, tuple[str, ...]]:
+    """Write what was made to its folder and to a run; give the run, the seconds and the notes."""
+    schema, checked, rows = made.schema, made.checked, made.rows
     starts = warmth.find(project, schema.problem)
     warned = [f"{each.told}." for each in checked.warnings] if checked else []
-    notes = (*warned, *raw.notes, *prepared.notes, *dealt.notes, *report.notes)
+    notes = (*warned, *made.notes)
     with runfile.recorded(project, "prepare", project.prepared) as (folder, run_id):
         source = origin.of(project, state)
         origin.record(run_id, project, source)
-        clusters = _clusters(project, prepared, parts["test"])
-        if clusters is not None:
-            known["test"][CLUSTER] = clusters
-        if choices.split.method is SplitMethod.GROUP:
-            # Codes over all rows, so that folds of train and valid rows keep groups whole.
-            codes = pd.factorize(prepared.extra[choices.split.column])[0]
-            for name in ("train", "valid"):
-                known[name][CLUSTER] = codes[parts[name]]
-        for name, frame in frames.items():
-            table.write_parquet(frame.assign(**known[name]), folder / f"{name}.parquet")
+        heads = made.heads
         schema.save(folder / "schema.json")
         origin.write_data(state, folder)
         warmth.save(starts, folder)
-        leakage.save(report.findings, folder / "leakage.json")
+        leakage.save(made.findings, folder / "leakage.json")
         if rules is not None and checked is not None:
             checked.save(folder / CHECKED, rules)
         on_phase("profile")
-        profile.write(folder / "profile.html", frames["train"], project.settings.name)
-        _reference(project, prepared, dealt, schema).save(folder)
+        title = project.settings.name
+        profile.write(folder / "profile.html", made.profiled, title, rows["train"])
+        made.reference.save(folder)
+        made.write_parts(folder)
         on_phase("log")
-        rows = {name: len(frame) for name, frame in frames.items()}
         seconds = time.monotonic() - started
         tracking.write(
             run_id,
             [
                 *(Score(f"rows/{name}", count) for name, count in rows.items()),
-                Score("rows/read", prepared.n_read),
-                Score("rows/filtered_out", prepared.n_filtered_out),
-                Score("rows/stray", len(dealt.stray)),
+                Score("rows/read", made.n_read),
+                Score("rows/filtered_out", made.n_filtered_out),
+                Score("rows/stray", made.n_stray),
                 Score("columns", len(schema.columns)),
                 Score("prepare/seconds", seconds),
-                *_inputs(project, frames, schema, state),
+                *_inputs(project, heads, schema, state, rows),
                 tracking.File(folder / "schema.json"),
                 tracking.File(folder / "leakage.json"),
                 tracking.File(folder / "profile.html"),
                 tracking.File(folder / drift.REFERENCE_FILE),
                 tracking.File(folder / drift.SAMPLE_FILE),
-                written.of_prepare(project, schema, rows, prepared.n_read, notes),
+                written.of_prepare(project, schema, rows, made.n_read, notes),
                 *(_checks_items(folder, checked) if checked else []),
             ],
         )
         tracking.rename(run_id, f"prepare · {sum(rows.values()):,} rows")
-    logger.info(
-        "prepare: %s rows read, %s filtered out; train %s, valid %s, test %s, in %.1f s",
-        f"{prepared.n_read:,}",
-        f"{prepared.n_filtered_out:,}",
-        *(f"{rows[name]:,}" for name in PARTS),
-        seconds,
-    )
-    for note in notes:
-        logger.info("prepare: %s", note)
-    return Outcome(run_id, rows, notes)
+    return run_id, seconds, notes
 
 
 def run_of(project: Project) -> str | None:
@@ -189,25 +299,43 @@ def run_of(project: Project) -> str | None:
     return found or runfile.log_again(project, kept, project.prepared)
 
 
-def inputs(project: Project, schema: Schema, **frames: pd.DataFrame) -> list[Input]:
-    """Describe prepared parts, by their names, as MLflow inputs of a later step."""
-    return _inputs(project, frames, schema, origin.read_data(project))
+def inputs(
+    project: Project,
+    schema: Schema,
+    rows: Mapping[str, int] | None = None,
+    **frames: pd.DataFrame,
+) -> list[Input]:
+    """Describe prepared parts, by their names, as MLflow inputs of a later step.
+
+    Parameters
+    ----------
+    project : Project
+        Whose parts they are.
+    schema : Schema
+        Their columns.
+    rows : mapping of str to int, optional
+        How many rows each part has, where a frame holds a sample of them.
+    **frames : pd.DataFrame
+        The parts.
+    """
+    counts = rows or {name: len(frame) for name, frame in frames.items()}
+    return _inputs(project, frames, schema, origin.read_data(project), counts)
 
 
 def read_part(project: Project, name: str) -> pd.DataFrame:
-    """Read one of train, valid and test as prepare wrote it.
+    """Read one of train, valid and test as prepare wrote it; a sample of one that doesn't fit.
 
     Raises
     ------
     RatchetError
         If prepare has not run.
     """
-    return table.read_parquet(project.prepared / f"{name}.parquet", made_by="prepare")
+    return parts.part(project, name).frame()
 
 
 def test_digest(rows: pd.DataFrame) -> str:
     """Name a set of test rows, whatever their order and the features taken from them."""
-    return hashlib.sha256(np.sort(rows[ROW].to_numpy()).tobytes()).hexdigest()[:16]
+    return parts.digest_of(rows[ROW].to_numpy())
 
 
 def check_rules(project: Project) -> Rules | None:
@@ -314,13 +442,6 @@ def _reference(
     )
 
 
-def _clusters(project: Project, prepared: Prepared, rows: np.ndarray) -> np.ndarray | None:
-    column = project.settings.split.column
-    if column is None:
-        return None
-    return together(project, prepared.extra[column].iloc[rows].reset_index(drop=True))
-
-
 def together(project: Project, by: pd.Series) -> np.ndarray:
     """Give the codes of rows that stand or fall together, from the values of ``split.column``.
 
@@ -331,13 +452,15 @@ def together(project: Project, by: pd.Series) -> np.ndarray:
     by : pd.Series of shape (n_rows,)
         Times or groups.
     """
-    if project.settings.split.method is SplitMethod.TIME:
-        return time_blocks(by)
-    return pd.factorize(by)[0]
+    return parts.together(project.settings.split, by)
 
 
 def _inputs(
-    project: Project, frames: dict[str, pd.DataFrame], schema: Schema, state: DataState
+    project: Project,
+    frames: dict[str, pd.DataFrame],
+    schema: Schema,
+    state: DataState,
+    rows: Mapping[str, int],
 ) -> list[Input]:
     return [
         Input(
@@ -348,6 +471,7 @@ def _inputs(
             in_dvc=state.in_dvc,
             context=CONTEXTS[name],
             target=schema.target,
+            n_rows=rows[name] if rows[name] > len(frame) else None,
         )
         for name, frame in frames.items()
     ]

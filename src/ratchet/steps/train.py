@@ -27,7 +27,8 @@ from ratchet import (
     tracking,
     trainer,
 )
-from ratchet.course import Record
+from ratchet.bench import Whole
+from ratchet.course import Course, Record
 from ratchet.errors import ClusterError, RatchetError
 from ratchet.features import as_features
 from ratchet.journal import Journal
@@ -37,7 +38,8 @@ from ratchet.project import Project, alone
 from ratchet.schema import Schema
 from ratchet.search import Candidate, TrialResult
 from ratchet.settings import flat
-from ratchet.steps import notes, origin, prepare, warmth
+from ratchet.steps import notes, origin, parts, prepare, warmth
+from ratchet.steps.parts import Part
 from ratchet.tracking import File, LoggedModel, Param, Score, Tag, TrialWriter
 from ratchet.trainer import Rival, Training
 
@@ -143,6 +145,8 @@ class Leader:
     each, and what its model was fitted on."""
     code: Code
     """The code that trained it."""
+    sampled: int | None = None
+    """Rows of the sample that was searched on; None where all of them fitted in memory."""
 
     @classmethod
     def load(cls, project: Project) -> Self:
@@ -206,19 +210,22 @@ def run(
     origin.require_clean(project)
     tracking.connect(project)
     schema = Schema.load(project.prepared / "schema.json")
-    train_rows, valid_rows = (prepare.read_part(project, name) for name in ("train", "valid"))
-    metric = trainer.metric_of(schema, project.settings)
-    given = _given(project, train_rows, valid_rows)
     before = None if replay is None else Record.load(replay)
+    learned = _Learned.of(project, None if before is None else before.course)
+    train_rows, valid_rows = learned.train.frame(), learned.valid.frame()
+    metric = trainer.metric_of(schema, project.settings)
+    given = _given(project, learned)
     if before is not None:
         before.check(given, _searched(project))
     logger.info(
         "train: %s problem, %s + %s rows, %s columns",
         schema.problem,
-        f"{len(train_rows):,}",
-        f"{len(valid_rows):,}",
+        f"{learned.train.n_rows:,}",
+        f"{learned.valid.n_rows:,}",
         len(schema.columns),
     )
+    if learned.sampled is not None:
+        logger.info("train: %s", learned.told(project))
     if before is not None:
         logger.info(
             "train: replay of %d trials of run %s", len(before.course.trials), before.run_id
@@ -239,7 +246,8 @@ def run(
     ):
         source = origin.of(project, origin.read_data(project))
         origin.record(run_id, project, source)
-        tracking.write(run_id, prepare.inputs(project, schema, train=train_rows, valid=valid_rows))
+        read = prepare.inputs(project, schema, learned.n_rows, train=train_rows, valid=valid_rows)
+        tracking.write(run_id, read)
         tracking.write(run_id, _link_to_prepare(project, source.data_version))
 
         def began(phase: str) -> None:
@@ -249,7 +257,9 @@ def run(
                 writer.write(ranked[: project.settings.tracking.trials])
             on_phase(phase)
 
-        of_target = partial(trainer.train, groups=_groups(train_rows, valid_rows))
+        of_target = partial(
+            trainer.train, groups=_groups(train_rows, valid_rows), whole=learned.whole(project)
+        )
         try:
             training = (of_target if schema.problem.has_target else clusters.train)(
                 train_rows,
@@ -270,6 +280,11 @@ def run(
         except RatchetError:  # it came to its end: the next one has to try everything again
             _forget(journal)
             raise
+        training = replace(
+            training,
+            course=replace(training.course, sampled=learned.sampled),
+            n_sampled=None if learned.sampled is None else sum(learned.sampled),
+        )
         on_phase("log")
         record = Record(run_id, given, _searched(project), training.course, starts, len(train_rows))
         # Before the model is logged, which takes over what its run says of its lineage.
@@ -278,7 +293,7 @@ def run(
             [*_params(training), *_repeatable(training, before), *warmth.tags(starts)],
         )
         record.save(folder / SEARCH_FILE)
-        leader = _write(folder, run_id, training, schema, source, train_rows, valid_rows)
+        leader = _write(folder, run_id, training, schema, source, train_rows, learned)
         _record(project, folder, training, leader, time.monotonic() - started)
     _forget(journal)
     logger.info(
@@ -300,7 +315,7 @@ def _write(
     schema: Schema,
     source: Lineage,
     train_rows: pd.DataFrame,
-    valid_rows: pd.DataFrame,
+    learned: "_Learned",
 ) -> Leader:
     """Write what the step leaves behind, and log the model."""
     tracking.save_model(_as_logged(training, training.model, schema, train_rows), folder / "model")
@@ -316,7 +331,7 @@ def _write(
     table.to_parquet(folder / "trials.parquet", index=False)
     readable(table, training.metric).to_csv(folder / TRIALS_TABLE, index=False, float_format="%.7g")
     _best_so_far(training).to_csv(folder / "search.csv", index=False)
-    seen = np.concatenate([rows[prepare.ROW] for rows in (train_rows, valid_rows)])
+    seen = np.concatenate([learned.train.hashes, learned.valid.hashes])
     files.write_bytes(folder / ROWS_FILE, files.as_npy(np.unique(seen)))
     if training.conformal is not None:
         training.conformal.save(folder / conformal.FILE)
@@ -360,19 +375,77 @@ def _groups(*parts: pd.DataFrame) -> np.ndarray | None:
     return np.concatenate([part[prepare.CLUSTER].to_numpy() for part in parts])
 
 
-def _given(project: Project, train_rows: pd.DataFrame, valid_rows: pd.DataFrame) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Learned:
+    """The rows that are learned from: all of them, or samples where they don't fit in memory."""
+
+    train: Part
+    valid: Part
+
+    @classmethod
+    def of(cls, project: Project, before: Course | None) -> "_Learned":
+        """Look at the parts; a replay takes samples as large as those of the search before."""
+        if before is None:
+            return cls(*(parts.part(project, name) for name in ("train", "valid")))
+        n_train, n_valid = before.sampled or (0, 0)
+        return cls(
+            parts.part(project, "train", n_sample=n_train),
+            parts.part(project, "valid", n_sample=n_valid),
+        )
+
+    @property
+    def n_rows(self) -> dict[str, int]:
+        return {"train": self.train.n_rows, "valid": self.valid.n_rows}
+
+    @property
+    def sampled(self) -> tuple[int, int] | None:
+        """Rows of the samples; None where all rows are in memory."""
+        if self.train.places is None and self.valid.places is None:
+            return None
+        n_train, n_valid = (
+            each.n_rows if each.places is None else len(each.places)
+            for each in (self.train, self.valid)
+        )
+        return n_train, n_valid
+
+    def whole(self, project: Project) -> Whole | None:
+        if self.sampled is None:
+            return None
+        return Whole(self.train.stored, self.valid.stored, project.build)
+
+    def told(self, project: Project) -> str:
+        """Say what is learned on a sample and what on all rows."""
+        assert self.sampled is not None
+        n_train, n_valid = self.sampled
+        megabytes = (self.train.stored.n_bytes + self.valid.stored.n_bytes) / 2**20
+        streaming = [
+            name
+            for name in backends.available()
+            if backends.get(name, project.settings.train.backends.get(name)).streams
+        ]
+        return (
+            f"the rows take {megabytes:,.0f} MB and their copies do not fit in memory"
+            f" (data.memory_limit_mb): the families learn on a sample of {n_train:,} rows,"
+            f" {n_valid:,} choose among them, and {' and '.join(streaming)} learns on all rows"
+            " from disk"
+        )
+
+
+def _given(project: Project, learned: _Learned) -> dict[str, str]:
     """Digest what prepare has written: values, in whatever form a library wrote them."""
     schema = (project.prepared / "schema.json").read_bytes()
     return {
-        "train rows": _digest(train_rows),
-        "valid rows": _digest(valid_rows),
+        "train rows": _digest(learned.train),
+        "valid rows": _digest(learned.valid),
         "schema": hashlib.sha256(schema).hexdigest()[:16],
     }
 
 
-def _digest(rows: pd.DataFrame) -> str:
+def _digest(part: Part) -> str:
     digest = hashlib.sha256()
-    for name, column in rows.items():
+    # One after the other, as all columns may not fit in memory.
+    for name in part.stored.names:
+        column = part.stored.column(name)
         digest.update(f"{name} {column.dtype} {len(column)};".encode())
         plain = isinstance(column.dtype, np.dtype) and column.dtype != object
         values = column if plain else pd.util.hash_pandas_object(column, index=False)
@@ -426,7 +499,9 @@ def _journal(project: Project) -> Journal:
         del searched["train"]["search"][name]
     digest = hashlib.sha256(json.dumps(searched, sort_keys=True, default=repr).encode())
     for name in ("train.parquet", "valid.parquet", "schema.json"):
-        digest.update((project.prepared / name).read_bytes())
+        with (project.prepared / name).open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     digest.update(json.dumps(warmth.load(project).plain(), default=repr).encode())
     for path in sorted((project.root / "src").rglob("*.py")):
         digest.update(path.read_bytes())
@@ -547,6 +622,7 @@ def _leader(training: Training, run_id: str, uri: str, source: Lineage) -> Leade
             for rival in training.rivals
         ],
         code=Code(source.commit, source.dirty, source.patch_whole, source.code_reason),
+        sampled=training.n_sampled,
     )
 
 
@@ -568,6 +644,8 @@ def _params(training: Training) -> list[Param]:
         ),
         *(Param(f"leader.{name}", value) for name, value in found.items()),
     ]
+    if training.n_sampled is not None:
+        items.append(Param("leader.sampled_rows", training.n_sampled))
     if len(training.members) > 1:
         for place, member in enumerate(training.members, start=1):
             items += [

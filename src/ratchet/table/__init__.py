@@ -1,24 +1,46 @@
 """Reads a file or a folder of parquet or CSV, and prepares the columns a model may see."""
 
-from ratchet.table.keeping import read_array, read_parquet, row_hashes, write_parquet
+from ratchet.table.extract import MOST_ROWS, Extract
+from ratchet.table.keeping import (
+    PartWriter,
+    read_array,
+    read_parquet,
+    row_hashes,
+    write_parquet,
+)
+from ratchet.table.long import ROWS_AT_ONCE, LongTable, bytes_of_source
 from ratchet.table.pieces import Piece, TableFile, one_schema
 from ratchet.table.preparing import (
+    Counting,
     Prepared,
     encode_target,
+    like_prepared,
     matching,
     prepare_table,
     rows_kept,
+    target_and_rows,
     with_statistics,
 )
 from ratchet.table.reading import MAX_EXACT, Table, read_table, table_files
+from ratchet.table.stored import Picked, Stored
 
 __all__ = [
     "MAX_EXACT",
+    "MOST_ROWS",
+    "ROWS_AT_ONCE",
+    "Counting",
+    "Extract",
+    "LongTable",
+    "PartWriter",
+    "Picked",
     "Piece",
     "Prepared",
+    "Stored",
     "Table",
     "TableFile",
+    "bytes_of_source",
     "encode_target",
+    "like_prepared",
     "matching",
     "one_schema",
     "prepare_table",
@@ -28,6 +50,7 @@ __all__ = [
     "row_hashes",
     "rows_kept",
     "table_files",
+    "target_and_rows",
     "with_statistics",
     "write_parquet",
 ]

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +32,35 @@ def read_parquet_files(
 ) -> Content:
     """Read the wanted columns of each file; see ``read_table``."""
     schemas = [_parquet_schema(path) for path in paths]
+    headers, names, notes = chosen(schemas, paths, wanted, drop)
+    tables = [_parquet_columns(path, names) for path in paths]
+    table, more_notes = _reconciled(names, tables, paths)
+    rows = tuple(part.num_rows for part in tables)
+    return Content(all_names(headers), table, rows, [*notes, *more_notes])
+
+
+def chosen(
+    schemas: Sequence[pa.Schema],
+    paths: Sequence[Path],
+    wanted: Collection[str] | None,
+    drop: Collection[str],
+) -> tuple[list[list[str]], list[str], list[str]]:
+    """Choose the columns to read of files, and refuse what no table can have.
+
+    Returns
+    -------
+    headers : list of list of str
+        The columns of each file.
+    names : list of str
+        Those that are read.
+    notes : list of str
+        What is read otherwise than it is written, one sentence each.
+
+    Raises
+    ------
+    DataError
+        If a file lacks one, or they hold what can't be used.
+    """
     headers = [[name for name in schema.names if not _INDEX.match(name)] for schema in schemas]
     names = common_names(headers, paths, wanted, drop)
     refused = {
@@ -49,10 +80,7 @@ def read_parquet_files(
         f"{name!r} has the time zone {zone}: read as UTC without a zone."
         for name, zone in _zones(schemas, names).items()
     ]
-    tables = [_parquet_columns(path, names) for path in paths]
-    table, more_notes = _reconciled(names, tables, paths)
-    rows = tuple(part.num_rows for part in tables)
-    return Content(all_names(headers), table, rows, [*notes, *more_notes])
+    return headers, names, notes
 
 
 def _parquet_schema(path: Path) -> pa.Schema:
@@ -165,25 +193,65 @@ def _reconciled(
         parts = [table[name] for table in tables]
         # A column without any value has no type of its own to insist on.
         types = [pa.null() if part.null_count == len(part) else part.type for part in parts]
+        one = OneType.of(name, types, paths)
+        notes += [one.note] if one.note else []
+        cast = [one.read(part) for part in parts]
+        columns[name] = pa.chunked_array([c for part in cast for c in part.chunks], one.kind)
+    return pa.table(columns), notes
+
+
+@dataclass(frozen=True)
+class OneType:
+    """What a column of several files is read as."""
+
+    kind: pa.DataType
+    """Its type."""
+    note: str
+    """A sentence where it has other types in the files; else empty."""
+    refusal: str
+    """What is said where it can't be read as that."""
+
+    @classmethod
+    def of(cls, name: str, types: Sequence[pa.DataType], paths: Sequence[Path]) -> Self:
+        """Find the type for a column, given its plain type in each file, or ``null``.
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        """
         places = dict(zip(reversed(types), reversed([path.name for path in paths]), strict=True))
         places.pop(pa.null(), None)
         told = " and ".join(
             f"{kind} in {places[kind]}" for kind in dict.fromkeys(types) if kind in places
         )
+        refusal = f"Column {name!r} is {told}, which can't be read as one. Write both files alike."
         try:
             fields = [pa.schema([(name, kind)]) for kind in types]
             kind = pa.unify_schemas(fields, promote_options="permissive").field(0).type
-            cast = [
-                pa.chunked_array([pa.nulls(len(part), kind)])
-                if old == pa.null()
-                else _cast(part, kind)
-                for part, old in zip(parts, types, strict=True)
-            ]
         except (pa.ArrowInvalid, pa.ArrowTypeError):
-            raise DataError(
-                f"Column {name!r} is {told}, which can't be read as one. Write both files alike."
-            ) from None
-        if len(places) > 1:
-            notes.append(f"{name!r} is {told}: read as {kind}.")
-        columns[name] = pa.chunked_array([chunk for part in cast for chunk in part.chunks], kind)
-    return pa.table(columns), notes
+            raise DataError(refusal) from None
+        note = f"{name!r} is {told}: read as {kind}." if len(places) > 1 else ""
+        return cls(kind, note, refusal)
+
+    def read(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Bring the column of one file, or a piece of it, to this type.
+
+        Raises
+        ------
+        DataError
+            If a value would be lost.
+        """
+        if column.null_count == len(column):
+            return pa.chunked_array([pa.nulls(len(column), self.kind)])
+        try:
+            return _cast(column, self.kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise DataError(self.refusal) from None
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Give the type that a column of a usable type is read as."""
+    plain = _plain_type(kind)
+    assert plain is not None
+    return plain

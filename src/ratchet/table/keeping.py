@@ -1,6 +1,7 @@
 """Writes and reads the parts of a prepared table, and knows a row again."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,62 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
         raise RatchetError(f"Can't write {path}: {files.reason(error)}.") from error
 
 
+class PartWriter:
+    """Writes a frame piece by piece, as ``write_parquet`` writes it at once but in more groups."""
+
+    GROUP = 2**16
+    """Rows of a group."""
+
+    def __init__(self, path: Path) -> None:
+        """Write to a file, whose folder is the caller's to put in its place when all is done."""
+        self._path = path
+        self._waiting: list[pa.Table] = []
+        self._file: pq.ParquetWriter | None = None
+        self.n_rows = 0
+        """Rows so far."""
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Put more rows behind those that are there.
+
+        Raises
+        ------
+        RatchetError
+            If they can't be written.
+        """
+        rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        if self._file is None:
+            with _writing(self._path):
+                self._file = pq.ParquetWriter(self._path, rows.schema)
+        self._waiting.append(rows.cast(self._file.schema))
+        self.n_rows += len(rows)
+        while sum(map(len, self._waiting)) >= self.GROUP:
+            self._write(self.GROUP)
+
+    def close(self) -> None:
+        """Write what waits, and end the file."""
+        if self._waiting:
+            self._write(sum(map(len, self._waiting)))
+        if self._file is not None:
+            with _writing(self._path):
+                self._file.close()
+
+    def _write(self, rows: int) -> None:
+        assert self._file is not None
+        table = pa.concat_tables(self._waiting)
+        with _writing(self._path):
+            self._file.write_table(table.slice(0, rows).combine_chunks())
+        rest = table.slice(rows)
+        self._waiting = [rest] if len(rest) else []
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RatchetError(f"Can't write {path}: {files.reason(error)}.") from error
+
+
 def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
     """Read what ``write_parquet`` wrote.
 
@@ -51,9 +108,16 @@ def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
     RatchetError
         If it isn't there or isn't parquet.
     """
-    try:
+    with reading_part(path, made_by):
         # A plain read: the folder of the file must not add columns of its own.
         return pq.ParquetFile(path, page_checksum_verification=True).read().to_pandas()
+
+
+@contextmanager
+def reading_part(path: Path, made_by: str) -> Iterator[None]:
+    """Tell in a sentence why what a step wrote can't be read."""
+    try:
+        yield
     except FileNotFoundError:
         raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
     except (pa.ArrowException, OSError) as error:

@@ -159,6 +159,64 @@ def prepare_table(
     )
 
 
+def target_and_rows(
+    table: Table, data: settings.Data, keep: Collection[str] = ()
+) -> tuple[pd.Series | None, np.ndarray]:
+    """Compute the target, if there is one, of the rows of a table, and tell which are kept.
+
+    Parameters
+    ----------
+    table : Table
+        All rows, or a piece of them.
+    data : settings.Data
+        Target and filter.
+    keep : collection of str
+        Columns that the split needs.
+
+    Returns
+    -------
+    pd.Series of shape (n_rows,) or None
+        The target.
+    np.ndarray of shape (n_rows,)
+        bool.
+
+    Raises
+    ------
+    DataError
+        With every problem at once.
+    """
+    return _target_and_rows(table, data, keep)
+
+
+def like_prepared(rows: pd.DataFrame, y: pd.Series | None, prepared: Prepared) -> pd.DataFrame:
+    """Give a piece of a table the columns that ``prepare_table`` has given to other rows of it.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame of shape (n_rows, n_columns)
+        Columns as they were read.
+    y : pd.Series of shape (n_rows,), optional
+        Target.
+    prepared : Prepared
+        Other rows of the table, from which is seen what each column becomes.
+    """
+    schema = prepared.schema
+    columns = {each.name: _converted(rows[each.name], each.dtype) for each in schema.columns}
+    if y is not None and schema.target is not None:
+        dtype = prepared.frame[schema.target].dtype
+        columns[schema.target] = _floats(y) if not schema.classes else y.astype(dtype)
+    return pd.DataFrame(columns, index=rows.index)
+
+
+def _converted(column: pd.Series, dtype: str) -> pd.Series:
+    """Convert a piece of a column as ``_feature`` has converted the whole of it."""
+    if dtype != "float64":
+        return column.astype(pd.api.types.pandas_dtype(dtype))
+    if pd.api.types.is_timedelta64_dtype(column):
+        return column.dt.total_seconds()
+    return _floats(column)
+
+
 def rows_kept(table: Table, data: settings.Data, keep: Collection[str] = ()) -> np.ndarray:
     """Tell which rows ``data.filter`` keeps; all of them where it can't be computed.
 
@@ -194,6 +252,68 @@ def with_statistics(schema: Schema, train: pd.DataFrame) -> Schema:
     """
     columns = tuple(_with_statistics(column, train[column.name]) for column in schema.columns)
     return replace(schema, columns=columns)
+
+
+class Counting:
+    """Fills in what training rows say about each column, from one piece after the other."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Count for a schema."""
+        self._schema = schema
+        self._gaps: set[str] = set()
+        self._distinct = {column.name: Distinct() for column in schema.columns}
+
+    def see(self, rows: pd.DataFrame) -> None:
+        """Look at more training rows."""
+        for name, distinct in self._distinct.items():
+            known = rows[name].dropna()
+            if len(known) < len(rows):
+                self._gaps.add(name)
+            distinct.see(known)
+
+    def schema(self) -> Schema:
+        """Give the schema with what was seen."""
+        columns = tuple(
+            replace(c, optional=c.name in self._gaps, distinct=self._distinct[c.name].count)
+            for c in self._schema.columns
+        )
+        return replace(self._schema, columns=columns)
+
+
+class Distinct:
+    """Counts different values: exactly, until there are more than it keeps in mind.
+
+    Of more it keeps those with the smallest hashes, whose number is a known
+    share of all.
+
+    References
+    ----------
+    Bar-Yossef, Z. et al. (2002). Counting Distinct Elements in a Data Stream.
+    RANDOM 2002 (k minimum values).
+    """
+
+    MOST = 200_000
+    """Values that it keeps in mind."""
+
+    def __init__(self) -> None:
+        """Have seen nothing."""
+        self._hashes = np.array([], dtype="uint64")
+        self._below = 2**64
+
+    def see(self, values: pd.Series) -> None:
+        """Look at more values, none of them missing."""
+        hashes = np.unique(pd.util.hash_pandas_object(values, index=False).to_numpy("uint64"))
+        if self._below < 2**64:
+            hashes = hashes[hashes < np.uint64(self._below)]
+        self._hashes = np.union1d(self._hashes, hashes)
+        while len(self._hashes) > self.MOST:
+            self._below //= 2
+            self._hashes = self._hashes[self._hashes < np.uint64(self._below)]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return round(len(self._hashes) * (2**64 / self._below))
 
 
 def encode_target(y: pd.Series, schema: Schema) -> np.ndarray:
@@ -250,7 +370,7 @@ class _Places:
     def told(self, marked: pd.Series) -> str:
         """Say how many rows are marked and where the first ones stand."""
         rows = [self.table.place(int(position)) for position in self.positions[marked.to_numpy()]]
-        return f"in {len(rows):,} of {len(marked):,} rows: {listed(rows, most=3)}"
+        return f"{self.table.counted(len(rows), len(marked))}: {listed(rows, most=3)}"
 
 
 def _target_and_rows(

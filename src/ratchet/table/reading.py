@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -34,10 +35,19 @@ class Table:
     """Harmless differences that were settled while reading, one sentence each."""
     left_out: tuple[str, ...] = ()
     """Columns of the files that are not in ``frame``."""
+    positions: np.ndarray | None = None
+    """Where the rows stand among those of the files, shape (n_rows,); None where they are all."""
 
     def place(self, position: int) -> str:
         """Say where the row at a position of ``frame`` stands, counted from 1 in its file."""
-        return place(position, self.files, self.rows_per_file)
+        among_all = position if self.positions is None else int(self.positions[position])
+        return place(among_all, self.files, self.rows_per_file)
+
+    def counted(self, n: int, of: int) -> str:
+        """Say how many of so many rows are meant; some of all rows don't tell their number."""
+        if self.positions is None:
+            return f"in {n:,} of {of:,} rows"
+        return f"in some of {sum(self.rows_per_file):,} rows"
 
 
 def read_table(
@@ -157,15 +167,52 @@ def table_files(source: Path, asked_by: str = "data.source") -> tuple[list[Path]
     return paths, [f"Not read, as they are no tables: {listed(others)}."] if others else []
 
 
-def to_pandas(column: pa.ChunkedArray) -> pd.Series:
-    """Hand a column over to pandas, whose defaults round large integers and box truth values."""
-    if column.null_count == len(column):
+@dataclass(frozen=True)
+class Extent:
+    """What all values of a column decide about how pandas holds any of them."""
+
+    empty: bool
+    """Whether there is none."""
+    gaps: bool
+    """Whether any is missing."""
+    large: bool
+    """Whether whole numbers are too large for floats."""
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> Self:
+        """Look at a whole column."""
+        gaps = column.null_count > 0
+        large = False
+        if column.null_count < len(column) and gaps and pa.types.is_integer(column.type):
+            bounds = pc.min_max(column).as_py()
+            large = cls.beyond(bounds["min"], bounds["max"])
+        return cls(column.null_count == len(column), gaps, large)
+
+    @staticmethod
+    def beyond(low: int, high: int) -> bool:
+        """Tell whether a float would round one of two whole numbers."""
+        return max(abs(low), abs(high)) > MAX_EXACT
+
+
+def to_pandas(column: pa.ChunkedArray, extent: Extent | None = None) -> pd.Series:
+    """Hand a column over to pandas, whose defaults round large integers and box truth values.
+
+    Parameters
+    ----------
+    column : pa.ChunkedArray
+        The column, or a piece of it.
+    extent : Extent, optional
+        Of the whole column, where this is a piece of it.
+    """
+    whole = extent or Extent.of(column)
+    if whole.empty:
         return pd.Series(np.nan, index=range(len(column)))
-    if column.null_count and pa.types.is_integer(column.type):
-        bounds = pc.min_max(column).as_py()
-        if max(abs(bounds["min"]), abs(bounds["max"])) > MAX_EXACT:
+    if whole.gaps and pa.types.is_integer(column.type):
+        if whole.large:
             nullable = pd.UInt64Dtype() if pa.types.is_uint64(column.type) else pd.Int64Dtype()
             return column.to_pandas(types_mapper=lambda _: nullable)
-    if column.null_count and pa.types.is_boolean(column.type):
+        # A piece may have no gap of its own.
+        return column.to_pandas().astype("float64")
+    if whole.gaps and pa.types.is_boolean(column.type):
         return column.to_pandas(types_mapper=lambda _: pd.BooleanDtype())
     return column.to_pandas()

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -320,20 +320,134 @@ def _typed(
     if values.null_count == len(values):
         return pa.nulls(len(values)), None
     trimmed = pc.utf8_trim_whitespace(values)
+    form = next((each for each in _forms() if _all(trimmed, each.pattern)), None)
+    if form is None:
+        return values, _why_text(name, trimmed, found_at)
     try:
-        if _all(trimmed, _WHOLE):
-            return pc.cast(trimmed, pa.int64()), None
-        if _all(trimmed, NUMBER):
-            return pc.cast(trimmed, pa.float64()), None
-        if _all(trimmed, _TRUTH):
-            return pc.cast(trimmed, pa.bool_()), None
-        if _all(trimmed, _LOCAL_TIME):
-            return _times(trimmed), None
-        if _all(trimmed, _ZONED_TIME):
-            return _times(trimmed), f"{name!r} has a time zone: read as UTC without a zone."
+        return form.read(trimmed), form.told(name)
     except ValueError:  # 20 digits, or the 30th of February
         return values, None
-    return values, _why_text(name, trimmed, found_at)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What texts may be that are more than texts."""
+
+    pattern: str
+    kind: pa.DataType
+    note: str = ""
+
+    def read(self, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Read texts without blanks around them; raises ValueError where one isn't that."""
+        if pa.types.is_timestamp(self.kind):
+            return pa.chunked_array([_times(texts)])
+        return pc.cast(texts, self.kind)
+
+    def told(self, name: str) -> str | None:
+        return f"{name!r} {self.note}" if self.note else None
+
+
+@cache
+def _forms() -> tuple[_Form, ...]:
+    """Give what a column may hold; the first that all of its values are is what it holds."""
+    zoned = "has a time zone: read as UTC without a zone."
+    return (
+        _Form(_WHOLE, pa.int64()),
+        _Form(NUMBER, pa.float64()),
+        _Form(_TRUTH, pa.bool_()),
+        _Form(_LOCAL_TIME, pa.timestamp("us")),
+        _Form(_ZONED_TIME, pa.timestamp("us"), zoned),
+    )
+
+
+class Guess:
+    """What a column of texts holds, decided block by block as ``read_text_files`` decides it."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._open = list(_forms())
+        self._unread: set[pa.DataType] = set()
+        self._alike = list(_ALIKE)
+        self._marked = self._zeros = False
+        self._n = self._n_values = self._n_strange = 0
+        self._first: tuple[int, str] | None = None
+        self._strange: tuple[int, str] | None = None
+        self._bounds: tuple[int, int] | None = None
+
+    def see(self, values: pa.ChunkedArray) -> None:
+        """Look at the next block."""
+        before, n_values = self._n, len(values) - values.null_count
+        self._n += len(values)
+        if not n_values:
+            return
+        self._n_values += n_values
+        trimmed = pc.utf8_trim_whitespace(values)
+        self._open = [form for form in self._open if _all(trimmed, form.pattern)]
+        if self._open and self._open[0].kind not in self._unread:
+            try:
+                self._reach(self._open[0].read(trimmed))
+            except ValueError:
+                self._unread.add(self._open[0].kind)
+        if self._first is None:
+            at = pc.index(pc.is_valid(values), True).as_py()
+            self._first = before + at, trimmed[at].as_py()
+        self._alike = [each for each in self._alike if _all(trimmed, each[1])]
+        self._marked |= bool(pc.any(pc.match_substring_regex(trimmed, _MARK)).as_py())
+        numbers = pc.match_substring_regex(trimmed, NUMBER)
+        n_strange = n_values - (pc.sum(numbers).as_py() or 0)
+        if n_strange and self._strange is None:
+            at = pc.index(numbers, False).as_py()
+            self._strange = before + at, trimmed[at].as_py()
+        self._n_strange += n_strange
+        self._zeros |= bool(pc.any(pc.match_substring_regex(trimmed, _LEADING_ZERO)).as_py())
+
+    def _reach(self, read: pa.ChunkedArray) -> None:
+        if pa.types.is_integer(read.type):
+            found = pc.min_max(read).as_py()
+            low, high = self._bounds or (found["min"], found["max"])
+            self._bounds = min(low, found["min"]), max(high, found["max"])
+
+    @property
+    def n_values(self) -> int:
+        """Values that are not missing."""
+        return self._n_values
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """Smallest and largest of whole numbers; None for anything else."""
+        return self._bounds if self.kind == pa.int64() else None
+
+    @property
+    def kind(self) -> pa.DataType:
+        """What the column is read as."""
+        if not self._n_values:
+            return pa.null()
+        if not self._open or self._open[0].kind in self._unread:
+            return pa.large_string()
+        return self._open[0].kind
+
+    def read(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Read a block of the column as that, after all of it has been seen."""
+        if self.kind == pa.null():
+            return pa.chunked_array([pa.nulls(len(values))])
+        if self.kind == pa.large_string():
+            return values
+        return self._open[0].read(pc.utf8_trim_whitespace(values))
+
+    def note(self, name: str, found_at: Callable[[int], str]) -> str | None:
+        """Say what is worth knowing about how it is read."""
+        if not self._n_values:
+            return None
+        if self._open:
+            return None if self._open[0].kind in self._unread else self._open[0].told(name)
+        assert self._first is not None
+        if self._marked and self._alike:
+            at, value = self._first
+            return _told_alike(name, self._alike[0], value, found_at(at))
+        if self._strange is None or self._zeros or self._n_strange * 2 > self._n_values:
+            return None
+        at, value = self._strange
+        return _told_strange(name, self._n_strange, self._n_values, value, found_at(at))
 
 
 def _all(values: pa.ChunkedArray, pattern: str) -> bool:
@@ -351,11 +465,8 @@ def _why_text(name: str, values: pa.ChunkedArray, found_at: Callable[[int], str]
     for told, pattern, instead in _ALIKE if marked else ():
         if _all(values, pattern):
             first = pc.index(pc.is_valid(values), True).as_py()
-            return (
-                f"{name!r} is read as text: its values are {told}, such as"
-                f" {short(values[first].as_py())!r} in {found_at(first)}. Write them as {instead}"
-                " if they are more than labels."
-            )
+            alike = (told, pattern, instead)
+            return _told_alike(name, alike, values[first].as_py(), found_at(first))
     numbers = pc.match_substring_regex(values, NUMBER)
     n_values = len(values) - values.null_count
     n_strange = n_values - (pc.sum(numbers).as_py() or 0)
@@ -365,8 +476,20 @@ def _why_text(name: str, values: pa.ChunkedArray, found_at: Callable[[int], str]
     value = values[first].as_py()
     if pc.any(pc.match_substring_regex(values, _LEADING_ZERO)).as_py():
         return None
+    return _told_strange(name, n_strange, n_values, value, found_at(first))
+
+
+def _told_alike(name: str, alike: tuple[str, str, str], value: str, place: str) -> str:
+    told, _, instead = alike
+    return (
+        f"{name!r} is read as text: its values are {told}, such as {short(value)!r} in {place}."
+        f" Write them as {instead} if they are more than labels."
+    )
+
+
+def _told_strange(name: str, n_strange: int, n_values: int, value: str, place: str) -> str:
     return (
         f"{name!r} is read as text: {n_strange:,} of its {n_values:,} values are no numbers,"
-        f" first {short(value)!r} in {found_at(first)}. If that stands for a missing value,"
+        f" first {short(value)!r} in {place}. If that stands for a missing value,"
         " leave the field empty."
     )

@@ -1,0 +1,252 @@
+"""Measures seconds and peak memory of each step by the number of rows, against a bare script.
+
+Run it with `python benchmarks/scale.py`, which takes about 4 minutes; `--rows 100000 1000000
+5000000 20000000` is the whole of it. Each size of table is made of simulated taxi trips, prepared,
+trained on and judged by the steps as a user runs them, each a process of its own: once with the
+memory that there is, and once with `data.memory_limit_mb`, so that the table is worked on in
+pieces. Beside them runs a script of a dozen lines of pandas and XGBoost.
+
+`--within 600` runs the steps under a limit of the kernel's on the memory that a process may have
+(RLIMIT_DATA, in MB), and says how many times larger the table would be in memory.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+ROWS = (100_000, 1_000_000)
+# Trips of a file: more would take the memory that is to be measured later.
+PER_FILE = 500_000
+# Memory that steps in pieces may take for rows, in MB.
+LIMIT = 60
+# Of what the kernel lets a process have, so much is for rows: the libraries take the rest.
+SHARE_FOR_ROWS = 0.5
+STEPS = ("prepare", "train", "evaluate")
+WAYS = ("script", "memory", "pieces")
+SETTINGS = {
+    "name": "scale",
+    "data": {
+        "source": "data",
+        "target": "minutes(lpep_dropoff_datetime - lpep_pickup_datetime)",
+        "filter": "1 <= target <= 60",
+        "features": [
+            "PULocationID",
+            "DOLocationID",
+            "trip_distance",
+            "lpep_pickup_datetime",
+            "passenger_count",
+            "payment_type",
+            "trip_type",
+            "RatecodeID",
+        ],
+        "categorical": ["PULocationID", "DOLocationID"],
+    },
+    "train": {
+        "metric": "rmse",
+        "families": ["xgboost"],
+        "ensemble": "none",
+        "validation": "holdout",
+        "search": {"budget_seconds": None, "max_trials": 1},
+        # The same trees in each way: the seconds are to be compared.
+        "backends": {"xgboost": {"n_estimators": 50, "max_depth": 6, "learning_rate": 0.2}},
+    },
+    "evaluate": {"resamples": 200, "report": False},
+    "tracking": {"system_metrics": False},
+}
+BARE = """
+import json, sys
+import pandas as pd
+from xgboost import XGBRegressor
+trips = pd.read_parquet(sys.argv[1])
+target = (trips.lpep_dropoff_datetime - trips.lpep_pickup_datetime).dt.total_seconds() / 60
+kept = target.between(1, 60)
+trips, target = trips[kept], target[kept]
+names = json.loads(sys.argv[2])
+X = trips[names].assign(
+    hour=trips.lpep_pickup_datetime.dt.hour, weekday=trips.lpep_pickup_datetime.dt.weekday
+).drop(columns="lpep_pickup_datetime")
+for name in ("PULocationID", "DOLocationID"):
+    X[name] = X[name].astype("category")
+part = pd.Series(range(len(X)), X.index).sample(frac=1, random_state=0)
+test, rest = part.index[: len(X) // 5], part.index[len(X) // 5 :]
+model = XGBRegressor(n_estimators=50, max_depth=6, learning_rate=0.2, enable_categorical=True)
+model.fit(X.loc[rest], target.loc[rest])
+error = ((model.predict(X.loc[test]) - target.loc[test]) ** 2).mean() ** 0.5
+print(error)
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a program took."""
+
+    name: str
+    """What it was."""
+    seconds: float
+    """From its start to its end, the import of all libraries included."""
+    peak_mb: float
+    """The most memory that it had at a time, in MB."""
+    failed: str = ""
+    """Its last line, if it didn't end well."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """All steps on one table in one way."""
+
+    rows: int
+    """Trips of the table."""
+    table_mb: float
+    """What the table takes in memory as pandas holds it, in MB."""
+    way: str
+    """``in memory``, ``in pieces``, ``bare script``, or the limit of the kernel's."""
+    steps: tuple[Step, ...]
+    """The steps, one after the other."""
+    rmse: float | None
+    """On the test rows, in minutes."""
+
+    @property
+    def peak_mb(self) -> float:
+        """The most memory of any step."""
+        return max(step.peak_mb for step in self.steps)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the comparison; exit 1 if a step failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="trips of each table")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="data.memory_limit_mb, in MB")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="what is measured")
+    parser.add_argument("--within", type=int, help="memory that the kernel lets a step have, in MB")
+    parser.add_argument("--folder", type=Path, help="where tables are made, and stay")
+    parser.add_argument("--json", action="store_true", help="print every number")
+    given = parser.parse_args(arguments)
+    runs = []
+    for rows in given.rows:
+        with tempfile.TemporaryDirectory(prefix="scale-", dir=given.folder) as folder:
+            for run in measure(Path(folder), rows, given.ways, given.limit, given.within):
+                runs.append(run)
+                if not given.json:
+                    sys.stdout.write(f"{told(run)}\n")
+                    sys.stdout.flush()
+    if given.json:
+        sys.stdout.write(f"{json.dumps([asdict(run) for run in runs], indent=2)}\n")
+    return int(any(step.failed for run in runs for step in run.steps))
+
+
+def measure(
+    folder: Path, rows: int, ways: Sequence[str], limit: int, within: int | None
+) -> Iterator[Run]:
+    """Make a table, and work on it in each way."""
+    table_mb = make_table(folder / "data", rows)
+    if within is not None:
+        share = int(SHARE_FOR_ROWS * within)
+        yield in_steps(folder, rows, table_mb, f"within {within} MB", share, within)
+        return
+    for way in ways:
+        if way == "script":
+            yield bare(folder, rows, table_mb)
+        else:
+            in_pieces = way == "pieces"
+            yield in_steps(folder, rows, table_mb, f"in {way}", limit if in_pieces else None)
+
+
+def make_table(folder: Path, rows: int) -> float:
+    """Write trips of as many months as it takes; give the MB that they take in memory."""
+    from ratchet.taxi import simulate_month, write_months
+
+    n_files = -(-rows // PER_FILE)
+    months = [f"{2010 + number // 12}-{number % 12 + 1:02}" for number in range(n_files)]
+    write_months(folder, months, rows // n_files)
+    few = simulate_month(months[0], 20_000).to_pandas()
+    return float(few.memory_usage(deep=True).sum()) / len(few) * rows / 2**20
+
+
+def in_steps(
+    folder: Path, rows: int, table_mb: float, way: str, limit: int | None, within: int | None = None
+) -> Run:
+    """Run the steps of the project on a table."""
+    shutil.rmtree(folder / "build", ignore_errors=True)
+    settings = {**SETTINGS, "data": {**SETTINGS["data"], "memory_limit_mb": limit}}  # type: ignore[dict-item]
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    steps = []
+    for name in STEPS:
+        command = [sys.executable, str(ROOT / "src"), name, "--params", str(folder / "params.yaml")]
+        steps.append(ran(name, command, folder, within))
+        if steps[-1].failed:
+            return Run(rows, table_mb, way, tuple(steps), None)
+    scores = json.loads((folder / "build" / "evaluate" / "metrics.json").read_text())
+    return Run(rows, table_mb, way, tuple(steps), scores["test/rmse"])
+
+
+def bare(folder: Path, rows: int, table_mb: float) -> Run:
+    """Run the bare script on a table."""
+    names = json.dumps(SETTINGS["data"]["features"])  # type: ignore[index]
+    command = [sys.executable, "-c", BARE, str(folder / "data"), names]
+    out = folder / "bare.txt"
+    step = ran("script", command, folder, None, out)
+    error = None if step.failed else float(out.read_text().split()[-1])
+    return Run(rows, table_mb, "bare script", (step,), error)
+
+
+def ran(
+    name: str, command: list[str], folder: Path, within: int | None, out: Path | None = None
+) -> Step:
+    """Run a program, and measure it."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    log = folder / f"{name}.log"
+    started = time.monotonic()
+    with log.open("wb") as errors, (out or folder / "out.txt").open("wb") as printed:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=printed,
+            stderr=errors,
+            preexec_fn=None if within is None else _limited(within),
+        )
+        # The peak is known to the kernel, of this one child.
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.monotonic() - started
+    lines = log.read_text(errors="replace").strip().splitlines()
+    failed = "" if process.returncode == 0 else (lines or [f"exit {process.returncode}"])[-1]
+    return Step(name, seconds, used.ru_maxrss / 2**10, failed)
+
+
+def _limited(megabytes: int) -> Callable[[], None]:
+    def limit() -> None:
+        most = megabytes * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+    return limit
+
+
+def told(run: Run) -> str:
+    """Put a run into a line."""
+    steps = ", ".join(
+        f"{step.name} {step.seconds:.0f} s {step.peak_mb:,.0f} MB"
+        + (f" ({step.failed})" if step.failed else "")
+        for step in run.steps
+    )
+    error = "" if run.rmse is None else f", rmse {run.rmse:.3f}"
+    ratio = f", table / peak {run.table_mb / run.peak_mb:.1f}"
+    return f"{run.rows:>11,} rows ({run.table_mb:,.0f} MB) {run.way}: {steps}{error}{ratio}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""A part of a prepared table on disk: read as a whole, in pieces, or as some of its rows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ratchet.table.keeping import reading_part
+from ratchet.table.long import ROWS_AT_ONCE, parquet_bytes
+
+
+class Picked:
+    """Takes rows at known places from pieces that come one after the other."""
+
+    def __init__(self, places: np.ndarray) -> None:
+        """Take the rows at places, which are sorted."""
+        self._places = places
+        self._before = 0
+        self._taken: list[pd.DataFrame] = []
+
+    def see(self, piece: pd.DataFrame) -> None:
+        """Look at the next rows."""
+        first, last = np.searchsorted(self._places, (self._before, self._before + len(piece)))
+        # One piece at least, which has the columns.
+        if last > first or not self._taken:
+            self._taken.append(piece.iloc[self._places[first:last] - self._before])
+        self._before += len(piece)
+
+    def frame(self) -> pd.DataFrame:
+        """Give what was taken, with an index 0..n-1."""
+        return pd.concat(self._taken, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Rows that ``write_parquet`` or a ``PartWriter`` wrote."""
+
+    path: Path
+    """The file."""
+    made_by: str
+    """Name of the step that writes it, for messages."""
+    n_rows: int
+    """Its rows."""
+    n_bytes: int
+    """About what they take in memory."""
+
+    @classmethod
+    def open(cls, path: Path, made_by: str) -> Self:
+        """Look at a file.
+
+        Raises
+        ------
+        RatchetError
+            If it isn't there or isn't parquet.
+        """
+        with reading_part(path, made_by):
+            n_rows = pq.read_metadata(path).num_rows
+        return cls(path, made_by, n_rows, parquet_bytes(path))
+
+    def pieces(
+        self, rows: int = ROWS_AT_ONCE, columns: Sequence[str] | None = None
+    ) -> Iterator[pd.DataFrame]:
+        """Give the rows in their order, so many at a time.
+
+        Parameters
+        ----------
+        rows : int
+            Rows of a piece.
+        columns : sequence of str, optional
+            Columns to read; None reads all.
+
+        Raises
+        ------
+        RatchetError
+            If a part of the file can't be read.
+        """
+        with reading_part(self.path, self.made_by):
+            file = pq.ParquetFile(self.path)
+        with file:
+            batches = file.iter_batches(batch_size=rows, columns=columns)
+            while True:
+                with reading_part(self.path, self.made_by):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                yield pa.Table.from_batches([batch]).to_pandas()
+
+    def rows(self, places: np.ndarray) -> pd.DataFrame:
+        """Give the rows at places, which are sorted."""
+        picked = Picked(places)
+        for piece in self.pieces():
+            picked.see(piece)
+        return picked.frame()
+
+    def column(self, name: str) -> pd.Series:
+        """Give a column of all rows."""
+        with reading_part(self.path, self.made_by), pq.ParquetFile(self.path) as file:
+            return file.read(columns=[name]).to_pandas()[name]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        with reading_part(self.path, self.made_by):
+            return list(pq.read_schema(self.path).names)
