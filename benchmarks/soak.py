@@ -526,7 +526,10 @@ def main() -> None:
     given = parser.parse_args()
     if shutil.which("mlflow") is None:
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    found = run(given.decisions, given.processes, given.seconds)
+    from ratchet.interrupts import terminated_as_interrupt
+
+    with terminated_as_interrupt():  # else the servers would go on
+        found = run(given.decisions, given.processes, given.seconds)
     wrong = [*found.wrong(), *found.leaks()]
     print(*found.lines(), "", *wrong or ["Nothing is wrong."], sep="\n")  # noqa: T201
     raise SystemExit(bool(wrong))

@@ -158,7 +158,7 @@ def test_files_that_can_not_be_fetched_are_told_and_accuse_nobody(evaluated, rel
     linear = own(evaluated, "no-files")
     trees = own(evaluated.with_name("better.yaml"), "no-files")
     assert promote.run(linear).promoted
-    relay.only = ("mlflow-artifacts",)
+    relay.only = "mlflow-artifacts"
     relay.health = Ill.FAILING
     for command in (lambda: history.read(linear, verify=True), lambda: promote.run(trees)):
         with pytest.raises(StoreError, match="too many 500 error responses"):

@@ -33,9 +33,9 @@ class Relay:
 
     def __init__(self, server: str) -> None:
         self.health = Ill.WELL
-        """What becomes of every request from now on."""
-        self.only: tuple[str, ...] = ("",)
-        """Parts of the addresses that this holds for; others are passed on."""
+        """What becomes of requests from now on."""
+        self.only = "/api/"
+        """A part of the addresses that this holds for; others, such as /health, are passed on."""
         self.asked: list[str] = []
         """The addresses that were asked for, with their methods."""
         self.address = ""
@@ -79,7 +79,7 @@ class Relay:
         is_first = asked not in self._seen
         self._seen.add(asked)
         self.asked.append(f"{request.command} {request.path}")
-        health = self.health if any(part in request.path for part in self.only) else Ill.WELL
+        health = self.health if self.only in request.path else Ill.WELL
         if health is Ill.HANGING:
             self._ended.wait()
         if health in (Ill.DEAD, Ill.HANGING):

@@ -1208,7 +1208,7 @@ def _knock(uri: str) -> None:
             "/health",
             "GET",
             timeout=_PATIENCE,
-            max_retries=1,  # at once
+            max_retries=0,
             raise_on_status=False,
         )
     except MlflowException as error:
