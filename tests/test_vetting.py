@@ -182,7 +182,10 @@ ARMED = {
         (code_elsewhere, "its MLmodel has code of python_function in 'extra', where 'code' is"),
         (second_about_file, "has the data of python_function in 'inner/model.pkl', where a file"),
         (second_about_folder, "has the data of python_function in 'inner', where a file beside"),
-        (outside_of_its_folder, "in '../beside/model.pkl', where a file beside MLmodel is allowed"),
+        (
+            outside_of_its_folder,
+            "lies outside of its own files: ../beside/model.pkl. Nothing of it",
+        ),
     )
 }
 
@@ -299,7 +302,7 @@ def test_a_projects_own_module_lends_no_model_what_it_has_imported(tmp_path, sto
             "compute by ['CPUExecutionProvider', {'x': 'lib.so'}]",
         ),
         (
-            {"onnx_session_options": {"extra_session_config": {"ep.context_file_path": "/x"}}},
+            {"onnx_session_options": {"extra_session_config": {"ep.context_file_path": "x"}}},
             "gives ONNX settings of a session",
         ),
     ],

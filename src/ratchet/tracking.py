@@ -94,6 +94,7 @@ _NAMED_MODELS = 3
 # MLflow takes at most 100 params, 100 tags and 1,000 metrics at once.
 _BATCH = 100
 # Runs that are looked at before a command begins, for those that were left open.
+_LEFT_OPEN = f"attributes.status = 'RUNNING' and tags.`{processes.TAG}` LIKE '% on %'"
 _MOST_LEFT = 1000
 # Experiment that a run gets into which is told none.
 _DEFAULT = "0"
@@ -1169,32 +1170,43 @@ def _close_abandoned(project: Project) -> None:
     """
     client = mlflow.MlflowClient()
     named = (project.settings.experiment_name, project.settings.ledger_name)
-    places = {_DEFAULT, os.environ.get("MLFLOW_EXPERIMENT_ID") or _DEFAULT}
-    places |= {each.experiment_id for each in map(client.get_experiment_by_name, named) if each}
-    condition = f"attributes.status = 'RUNNING' and tags.`{processes.TAG}` LIKE '% on %'"
+    for own in (True, False):
+        # A server may forbid a user one of them, or the store may be new.
+        with _unseen_left_out():
+            places = [os.environ.get("MLFLOW_EXPERIMENT_ID") or _DEFAULT]
+            if own:
+                found = map(client.get_experiment_by_name, named)
+                places = [each.experiment_id for each in found if each]
+            if not places:
+                continue
+            for run in client.search_runs(places, _LEFT_OPEN, max_results=_MOST_LEFT):
+                process = Process.parse(run.data.tags.get(processes.TAG, ""))
+                if process is not None and process.life is Life.GONE:
+                    with _unseen_left_out():
+                        _close(client, run)
+
+
+@contextmanager
+def _unseen_left_out() -> Iterator[None]:
     try:
-        found = client.search_runs(sorted(places), condition, max_results=_MOST_LEFT)
+        yield
     except MlflowException as error:
         if error.error_code not in UNSEEN:
             raise
-        return
-    for left in found:
-        process = Process.parse(left.data.tags.get(processes.TAG, ""))
-        if process is None or process.life is not Life.GONE:
-            continue
-        # Another command may close it at this moment, and a user may be forbidden to.
-        with suppress(MlflowException):
-            for model in client.search_logged_models(
-                [left.info.experiment_id], f"source_run_id = '{left.info.run_id}'"
-            ):
-                if model.status == LoggedModelStatus.PENDING:
-                    client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
-            client.set_terminated(left.info.run_id, "KILLED")
-            logging.getLogger(__name__).info(
-                "run %s (%s) was left open by a process that is gone; it is marked KILLED",
-                left.info.run_name,
-                left.info.run_id[:8],
-            )
+
+
+def _close(client: mlflow.MlflowClient, run: Run) -> None:
+    """Mark a run KILLED that nobody goes on with, and its models FAILED that aren't whole."""
+    source = f"source_run_id = '{run.info.run_id}'"
+    for model in client.search_logged_models([run.info.experiment_id], source):
+        if model.status == LoggedModelStatus.PENDING:
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+    client.set_terminated(run.info.run_id, "KILLED")
+    logging.getLogger(__name__).info(
+        "run %s (%s) was left open by a process that is gone; it is marked KILLED",
+        run.info.run_name,
+        run.info.run_id[:8],
+    )
 
 
 def _knock(uri: str) -> None:
