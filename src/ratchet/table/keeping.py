@@ -1,6 +1,7 @@
 """Writes and reads the parts of a prepared table, and knows a row again."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +50,9 @@ def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
     RatchetError
         If it isn't there or isn't parquet.
     """
-    try:
+    with _whole(path, made_by, "parquet file"):
         # A plain read: the folder of the file must not add columns of its own.
         return pq.ParquetFile(path).read().to_pandas()
-    except FileNotFoundError:
-        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
-    except (pa.ArrowException, OSError) as error:
-        raise RatchetError(
-            f"{path} is not a whole parquet file ({reason(error)}). Run the step {made_by} again."
-        ) from None
 
 
 def read_array(path: Path, made_by: str) -> np.ndarray:
@@ -75,15 +70,8 @@ def read_array(path: Path, made_by: str) -> np.ndarray:
     RatchetError
         If it isn't there, or is no array of plain values.
     """
-    try:
+    with _whole(path, made_by, "array of plain values"):
         array: np.ndarray = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
-    except (OSError, EOFError, ValueError) as error:
-        raise RatchetError(
-            f"{path} is not a whole array of plain values ({reason(error)}). Run the step"
-            f" {made_by} again."
-        ) from None
     return array
 
 
@@ -120,3 +108,16 @@ def _hashable(column: pd.Series) -> pd.Series:
     if types.is_datetime64_dtype(column):
         return column.astype("datetime64[us]")
     return column.astype("object").where(column.notna(), None)
+
+
+@contextmanager
+def _whole(path: Path, made_by: str, what: str) -> Iterator[None]:
+    """Say what is wrong with a file that a step has written, and which step writes it again."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        raise RatchetError(
+            f"{path} is not a whole {what} ({reason(error)}). Run the step {made_by} again."
+        ) from None
