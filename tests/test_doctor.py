@@ -1281,6 +1281,10 @@ def test_a_champion_that_nobody_trusts_or_has_is_told(champion, store: mlflow.Ml
     shutil.copytree(place, kept)
     with closing(sqlite3.connect(champion.parent / "mlflow.db")) as opened, opened:
         opened.execute("UPDATE model_versions SET storage_location = ?", [kept.as_uri()])
+    (kept / "added.txt").write_text("by whom?")
+    assert wrong(champion, champion_loads).told == (
+        f"version 1 of tiny can't be loaded: its files in {kept} are not those that were promoted"
+    )
     description = yaml.safe_load((kept / "MLmodel").read_text())
     description["flavors"]["sklearn"]["serialization_format"] = "pickle"
     (kept / "MLmodel").write_text(yaml.safe_dump(description))

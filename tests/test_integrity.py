@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import mlflow
 import pytest
 import yaml
-from conftest import tiny_table
+from conftest import copied, tiny_table
 
-from ratchet import signatures
+from ratchet import signatures, tracking
 from ratchet.commands import history, rollback, signing
 from ratchet.errors import AlteredError, InterruptionError, RatchetError, SettingsError, StoreError
 from ratchet.manifest import Manifest
@@ -45,16 +46,47 @@ def files(store):
     return place
 
 
+@pytest.fixture(scope="module")
+def once(made_once, tmp_path_factory):
+    """A linear model that was promoted and signed; promoting takes a second."""
+    folder = tmp_path_factory.mktemp("promoted_once")
+    made = signatures.make(folder / "keys" / "release", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("MLFLOW_REGISTRY_URI", "")
+        patch.setenv(integrity.KEY_VARIABLE, str(made.private))
+        assert promote.run(Project.open(copied(made_once, folder) / "params.yaml")).promoted
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+    return folder
+
+
+@pytest.fixture
+def evaluated(once, store, tmp_path):
+    """As for all tests, but with a champion."""
+    return copied(once, tmp_path) / "params.yaml"
+
+
+@pytest.fixture
+def fresh(made_once, store, tmp_path):
+    """A project without a champion."""
+    opened = Project.open(copied(made_once, tmp_path) / "params.yaml")
+    tracking.connect(opened)
+    return opened
+
+
 @pytest.fixture
 def promoted(project):
     """A project with a champion; give that, too."""
-    assert promote.run(project).promoted
     return project, served.find(project)
 
 
 @pytest.fixture
-def key(tmp_path):
-    return signatures.make(tmp_path / "keys" / "release", None)
+def key(once, tmp_path):
+    """The key that has signed the champion."""
+    shutil.copytree(once / "keys", tmp_path / "keys", dirs_exist_ok=True)
+    public = signatures.public_key(tmp_path / "keys" / "release.pub")
+    return signatures.Pair(public.place.with_suffix(""), public.place, public.id, encrypted=False)
 
 
 @pytest.fixture
@@ -175,7 +207,6 @@ def test_a_line_from_before_there_were_digests_reads_and_digests_as_it_did():
 
 
 def test_a_version_without_a_digest_is_loaded_and_told_once(project, store, caplog):
-    promote.run(project)
     found = store.get_model_version("tiny", "1")
     store.create_model_version("tiny", source=found.source, run_id=found.run_id)
     integrity._TOLD.clear()
@@ -252,15 +283,15 @@ def test_what_serves_goes_on_while_the_next_version_is_not_what_was_promoted(
     assert following.now.served.label == "tiny/2"
 
 
-def test_another_model_than_was_judged_is_not_promoted(project, store):
-    leader = Leader.load(project)
+def test_another_model_than_was_judged_is_not_promoted(fresh, store):
+    leader = Leader.load(fresh)
     kept = store.get_logged_model(leader.model_uri.removeprefix("models:/")).artifact_location
     (Path(unquote(urlparse(kept).path)) / "model.skops").write_bytes(b"other")
     with pytest.raises(AlteredError) as caught:
-        promote.run(project)
+        promote.run(fresh)
     assert str(caught.value) == (
         f"The store keeps another model of run {leader.run_id} than the one that was judged, in"
-        f" {project.trained / 'model'}: model.skops was altered. It is not promoted. Train again:"
+        f" {fresh.trained / 'model'}: model.skops was altered. It is not promoted. Train again:"
         " dvc repro --force train, or python src train."
     )
     assert store.search_registered_models() == []
@@ -269,7 +300,9 @@ def test_another_model_than_was_judged_is_not_promoted(project, store):
 # Signatures
 
 
-def test_promote_signs_where_a_key_is_configured(signing_project, key, store):
+def test_promote_signs_where_a_key_is_configured(fresh, key, store, monkeypatch):
+    monkeypatch.setenv(integrity.KEY_VARIABLE, str(key.private))
+    signing_project = trusting(fresh, key)
     promote.run(signing_project)
     tags = store.get_model_version("tiny", "1").tags
     [text] = [tags[name] for name in tags if name.startswith(integrity.SIGNATURE_TAG)]
@@ -284,18 +317,18 @@ def test_promote_signs_where_a_key_is_configured(signing_project, key, store):
 
 
 def test_a_key_is_named_by_the_settings_too_and_one_that_is_not_there_is_told_at_once(
-    project, key, store
+    fresh, key, store
 ):
-    named = Project.open(project.params_file, [f"registry.signing_key={key.private}"])
+    named = Project.open(fresh.params_file, [f"registry.signing_key={key.private}"])
     assert integrity.signing_key(named).id == key.id
-    wrong = Project.open(project.params_file, ["registry.signing_key=nowhere"])
+    wrong = Project.open(fresh.params_file, ["registry.signing_key=nowhere"])
     with pytest.raises(RatchetError, match=r"The private key .*nowhere can't be read"):
         promote.run(wrong)
     assert store.search_registered_models() == []
 
 
-def test_who_holds_no_key_promotes_and_another_signs(project, key, caplog):
-    asking = trusting(project, key)
+def test_who_holds_no_key_promotes_and_another_signs(fresh, key, caplog):
+    asking = trusting(fresh, key)
     with caplog.at_level(logging.WARNING):
         assert promote.run(asking).promoted
     assert "version 1 is not signed, and registry.require_signature is on" in caplog.text
@@ -319,8 +352,10 @@ def test_who_holds_no_key_promotes_and_another_signs(project, key, caplog):
 
 
 def test_a_promotion_that_was_killed_before_it_signed_is_signed_by_the_next(
-    signing_project, key, monkeypatch, store
+    fresh, key, monkeypatch, store
 ):
+    monkeypatch.setenv(integrity.KEY_VARIABLE, str(key.private))
+    signing_project = trusting(fresh, key)
     with monkeypatch.context() as killed:
         killed.setattr(integrity, "sign", interrupted)
         with pytest.raises(InterruptionError):
@@ -345,7 +380,6 @@ def test_a_signature_of_another_version_key_or_file_is_none(
 ):
     """Each by really doing it to a store that anybody may write to."""
     project = signing_project
-    promote.run(project)
     promote.run(better)
     assert signers(store, 2) == {key.id}
     version, name = served.find(project), integrity.SIGNATURE_TAG + key.id
@@ -392,7 +426,6 @@ def test_files_that_were_changed_are_not_what_was_signed_whatever_the_record_say
     project, key, store, tmp_path
 ):
     """A version that was registered by other means has no digest on record, and can be signed."""
-    promote.run(project)
     asking = trusting(project, key)
     found = store.get_model_version("tiny", "1")
     copy = tmp_path / "copy"
@@ -416,7 +449,6 @@ def test_files_that_were_changed_are_not_what_was_signed_whatever_the_record_say
 
 
 def test_keys_are_changed_one_after_the_other(signing_project, key, tmp_path, store):
-    promote.run(signing_project)
     fresh = signatures.make(tmp_path / "keys" / "next", None)
     both = trusting(signing_project, key, fresh)
     served.load(both, served.find(both))
@@ -434,7 +466,6 @@ def test_what_serves_goes_on_while_nobody_has_signed_the_next(
     signing_project, better, key, monkeypatch
 ):
     monkeypatch.setattr(live, "_PAUSE", 0.0)
-    promote.run(signing_project)
     following = Live.begin(signing_project)
     monkeypatch.delenv(integrity.KEY_VARIABLE)
     promote.run(better)
@@ -449,9 +480,9 @@ def test_what_serves_goes_on_while_nobody_has_signed_the_next(
     assert following.now.served.label == "tiny/1"
 
 
-def test_no_command_answers_with_an_unsigned_champion(project, better, key, call, tmp_path):
+def test_no_command_answers_with_an_unsigned_champion(project, better, key, store, call, tmp_path):
     """Those that only compare with it do: or nobody could take its place."""
-    promote.run(project)
+    store.delete_model_version_tag("tiny", "1", integrity.SIGNATURE_TAG + key.id)
     trusting(project, key)
     rows = tmp_path / "rows.parquet"
     tiny_table(30, seed=1).drop(columns="price").to_parquet(rows)

@@ -184,7 +184,7 @@ ARMED = {
         (second_about_folder, "has the data of python_function in 'inner', where a file beside"),
         (
             outside_of_its_folder,
-            "lies outside of its own files: ../beside/model.pkl. Nothing of it",
+            "lies outside of its own files: ../beside/model.pkl. Nothing",
         ),
     )
 }

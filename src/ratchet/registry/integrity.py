@@ -30,6 +30,11 @@ KEY_VARIABLE = "RATCHET_SIGNING_KEY"
 PASSPHRASE_VARIABLE = "RATCHET_SIGNING_PASSPHRASE"
 """Variable of the environment with what that key is encrypted with."""
 
+# Said after why a version isn't loaded.
+_WAY_OUT = (
+    "It is not loaded. Restore it from a backup of the artifact store, or bring another version"
+    " back: ratchet rollback --reason 'its files were changed'."
+)
 # Versions without a digest that were told of: once is enough, for a server that looks often, too.
 _TOLD: set[str] = set()
 
@@ -51,6 +56,16 @@ class Found:
     def statement(self) -> Statement:
         """What a signature of it says."""
         return _statement(self.version, self.manifest)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What became of the signatures in a ledger."""
+
+    n_good: int
+    """Signatures that fit."""
+    faults: tuple[str, ...]
+    """What doesn't, a clause each."""
 
 
 def check(version: Version, folder: Path) -> Found:
@@ -95,12 +110,6 @@ def check(version: Version, folder: Path) -> Found:
             f"The files of {version.label} are not those that were promoted: {changes}. {_WAY_OUT}"
         )
     return Found(version, manifest, tags, is_known=True)
-
-
-_WAY_OUT = (
-    "It is not loaded. Restore it from a backup of the artifact store, or bring another version"
-    " back: ratchet rollback --reason 'its files were changed'."
-)
 
 
 def signature_fault(found: Found, keys: Sequence[PublicKey]) -> str:
@@ -237,7 +246,7 @@ def verified(
     book: Ledger,
     lines: Sequence[Line],
     fetch: Callable[[Version], Manifest],
-) -> "Verified":
+) -> Verified:
     """Verify the signatures that the ledger keeps, by the keys of ``registry.public_keys``.
 
     Signatures by other keys are left out: nobody here can say anything about them.
@@ -289,16 +298,6 @@ def verified(
             " registry.public_keys"
         )
     return Verified(checked, tuple(faults))
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What became of the signatures in a ledger."""
-
-    n_good: int
-    """Signatures that fit."""
-    faults: tuple[str, ...]
-    """What doesn't, a clause each."""
 
 
 def _fault_of(

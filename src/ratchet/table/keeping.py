@@ -62,7 +62,7 @@ class PartWriter:
         rows = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         if self._file is None:
             with _writing(self._path):
-                self._file = pq.ParquetWriter(self._path, rows.schema)
+                self._file = pq.ParquetWriter(self._path, rows.schema, write_page_checksum=True)
         self._waiting.append(rows.cast(self._file.schema))
         self.n_rows += len(rows)
         while sum(map(len, self._waiting)) >= self.GROUP:
@@ -113,19 +113,6 @@ def read_parquet(path: Path, made_by: str) -> pd.DataFrame:
         return pq.ParquetFile(path, page_checksum_verification=True).read().to_pandas()
 
 
-@contextmanager
-def reading_part(path: Path, made_by: str) -> Iterator[None]:
-    """Tell in a sentence why what a step wrote can't be read."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
-    except (pa.ArrowException, OSError) as error:
-        raise RatchetError(
-            f"{path} is not a whole parquet file ({reason(error)}). Run the step {made_by} again."
-        ) from None
-
-
 def read_array(path: Path, made_by: str) -> np.ndarray:
     """Read what ``numpy.save`` wrote, without the objects that only a pickle could hold.
 
@@ -141,15 +128,8 @@ def read_array(path: Path, made_by: str) -> np.ndarray:
     RatchetError
         If it isn't there, or is no array of plain values.
     """
-    try:
+    with reading_part(path, made_by, "array of plain values"):
         array: np.ndarray = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
-    except (OSError, EOFError, ValueError) as error:
-        raise RatchetError(
-            f"{path} is not a whole array of plain values ({reason(error)}). Run the step"
-            f" {made_by} again."
-        ) from None
     return array
 
 
@@ -186,3 +166,16 @@ def _hashable(column: pd.Series) -> pd.Series:
     if types.is_datetime64_dtype(column):
         return column.astype("datetime64[us]")
     return column.astype("object").where(column.notna(), None)
+
+
+@contextmanager
+def reading_part(path: Path, made_by: str, what: str = "parquet file") -> Iterator[None]:
+    """Say what is wrong with a file that a step has written, and which step writes it again."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise RatchetError(f"{path} is not there. Run the step {made_by} first.") from None
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        raise RatchetError(
+            f"{path} is not a whole {what} ({reason(error)}). Run the step {made_by} again."
+        ) from None

@@ -80,7 +80,7 @@ class Stored:
             If a part of the file can't be read.
         """
         with reading_part(self.path, self.made_by):
-            file = pq.ParquetFile(self.path)
+            file = self._opened()
         with file:
             batches = file.iter_batches(batch_size=rows, columns=columns)
             while True:
@@ -99,8 +99,14 @@ class Stored:
 
     def column(self, name: str) -> pd.Series:
         """Give a column of all rows."""
-        with reading_part(self.path, self.made_by), pq.ParquetFile(self.path) as file:
+        with (
+            reading_part(self.path, self.made_by),
+            pq.ParquetFile(self.path, page_checksum_verification=True) as file,
+        ):
             return file.read(columns=[name]).to_pandas()[name]
+
+    def _opened(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self.path, page_checksum_verification=True)
 
     @property
     def names(self) -> list[str]:
