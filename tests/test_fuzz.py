@@ -108,7 +108,7 @@ def test_any_text_is_settings_or_a_sentence(tmp_path_factory, text):
         sentence(error)
 
 
-@effort(max_examples=700, **SAME)
+@effort(max_examples=500, **SAME)
 @given(name=st.sampled_from(NAMES), value=values)
 @example(name="data.source", value="\ud800")
 @example(name="train.search.budget_seconds", value=10**400)
@@ -222,7 +222,7 @@ def test_hundreds_of_spoilt_files_end_in_no_traceback():
             sys.executable,
             ROOT / "benchmarks" / "fuzz.py",
             "--files",
-            "200",
+            "150",
             "--seed",
             "7",
             "--json",
@@ -236,7 +236,7 @@ def test_hundreds_of_spoilt_files_end_in_no_traceback():
     told = json.loads(done.stdout)
     assert told["faults"] == []
     counts = told["counts"]
-    assert sum(sum(each.values()) for each in counts.values()) == 200
+    assert sum(sum(each.values()) for each in counts.values()) == 150
     # Neither is everything refused at the door, nor has nothing been spoilt.
     for ending in (".parquet", ".csv"):
         assert counts[ending]["read"] >= 10
@@ -278,7 +278,7 @@ def command_line(call, monkeypatch, *arguments: str) -> tuple[int, str]:
     return code, out + err
 
 
-@effort(max_examples=250, **SAME)
+@effort(max_examples=150, **SAME)
 @given(first=st.sampled_from(COMMANDS), rest=st.lists(words, max_size=5))
 @example(first="run", rest=["--set", "seed"])
 @example(first="run", rest=["--params", "."])

@@ -139,7 +139,7 @@ def test_a_file_of_secrets_never_enters_the_patch(repo, name):
 
 def test_only_code_and_what_git_tracks_is_in_the_patch(repo):
     """A file that git doesn't know is in it only where a run may import it."""
-    for name in ("notes.txt", "tokens.txt", "dump/rows.csv", "notebook.ipynb"):
+    for name in ("notes.txt", "hosts.txt", "dump/rows.csv", "notebook.ipynb"):
         write(repo / name, f"{SECRET}\n")
     write(repo / "src" / "own.py", "RATE = 2\n")
     told = record(repo)

@@ -16,7 +16,7 @@ ROWS = [
 
 
 @cache
-def names_in(name: str) -> frozenset[str]:
+def named_in(name: str) -> frozenset[str]:
     tree = ast.parse((ROOT / "tests" / name).read_text(encoding="utf-8"))
     return frozenset(
         each.name
@@ -33,7 +33,7 @@ def test_a_row_says_what_must_happen_and_names_the_test_that_shows_it(row):
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", shown)
     assert named, shown
     for file, test in named:
-        assert test in names_in(file), f"{file}::{test}"
+        assert test in named_in(file), f"{file}::{test}"
 
 
 def test_no_fault_is_told_twice():

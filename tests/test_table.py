@@ -493,6 +493,9 @@ def test_text_of_a_parquet_file_that_is_not_utf_8_is_refused(put):
     opened = TableFile.open(path)
     [piece] = opened.pieces(10)
     assert told(opened.frame, piece.table, {"said": Kind.CATEGORY}) == refused
+    path.write_bytes(path.read_bytes().replace(b"said", b"sa\xe9d"))
+    for read in (read_table, TableFile.open):
+        assert told(read, path).startswith(f"{path} is not a whole parquet file ('utf-8' codec")
 
 
 @pytest.mark.parametrize(
