@@ -131,7 +131,11 @@ def opened(
         wanted = earlier.workers
     n_processes = min(wanted or 1, place.threads)
     if n_processes > 1:
-        why = "so does execution.workers" if execution.workers else "so did the search before"
+        why = (
+            "execution.workers asks for them"
+            if execution.workers
+            else "so many had the search that is made again"
+        )
         if wanted != n_processes:
             why = f"there are {place.threads} threads for the {wanted} that are wanted"
         place.beside = n_processes

@@ -262,6 +262,7 @@ def train(
     else:
         bench = make.again(replay)
     spent = max((trial.elapsed for trial, _ in kept), default=0.0)
+    opening = time.monotonic()
     with placement.opened(
         settings,
         bench,
@@ -270,6 +271,8 @@ def train(
         earlier=None if replay is None else replay.placement,
         told=on_place,
     ) as placed:
+        if seconds is not None:  # a cluster takes some of it to begin
+            seconds = max(0.0, seconds - (time.monotonic() - opening))
         if replay is None:
             trials = _search(
                 bench, shelf, seconds, on_trial, on_start, journal, earlier, starts, placed
