@@ -264,7 +264,6 @@ def train(
     bench = _Bench(train_rows, valid_rows, schema, settings, metric, threads)
     if replay is not None:
         check_offered(shelf, replay)
-    opening = time.monotonic()
     with placement.opened(
         settings,
         bench,
@@ -272,10 +271,9 @@ def train(
         earlier=None if replay is None else replay.placement,
         told=on_place,
     ) as placed:
-        if seconds is not None:  # a cluster takes some of it to begin
-            seconds = max(0.0, seconds - (time.monotonic() - opening))
         if replay is None:
-            trials = _search(bench, shelf, seconds, on_trial, on_start, journal, starts, placed)
+            left = placed.left(seconds)
+            trials = _search(bench, shelf, left, on_trial, on_start, journal, starts, placed)
         else:
             trials = again(
                 replay.trials,

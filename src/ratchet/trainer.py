@@ -262,7 +262,6 @@ def train(
     else:
         bench = make.again(replay)
     spent = max((trial.elapsed for trial, _ in kept), default=0.0)
-    opening = time.monotonic()
     with placement.opened(
         settings,
         bench,
@@ -271,11 +270,10 @@ def train(
         earlier=None if replay is None else replay.placement,
         told=on_place,
     ) as placed:
-        if seconds is not None:  # a cluster takes some of it to begin
-            seconds = max(0.0, seconds - (time.monotonic() - opening))
         if replay is None:
+            left = placed.left(seconds)
             trials = _search(
-                bench, shelf, seconds, on_trial, on_start, journal, earlier, starts, placed
+                bench, shelf, left, on_trial, on_start, journal, earlier, starts, placed
             )
         else:
             trials = _replayed(bench, shelf, replay, on_trial, on_start, placed)

@@ -248,6 +248,27 @@ def run(
     )
 
 
+def fit_for_here(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Give recorded settings without what only the machines of then may have.
+
+    A replay is the same wherever its trials run: the cluster of then isn't
+    needed. What a graphics processor changes is told beside the machines.
+
+    Examples
+    --------
+    >>> there = {"engine": "dask", "address": "tcp://10.0.0.5:8786"}
+    >>> fit_for_here({"train": {"device": "cuda"}, "execution": there})
+    {'train': {'device': 'auto'}, 'execution': {'engine': 'local', 'address': None}}
+    """
+    values = dict(recorded)
+    train, execution = values.get("train"), values.get("execution")
+    if isinstance(train, Mapping) and train.get("device") == "cuda":
+        values["train"] = {**train, "device": "auto"}
+    if isinstance(execution, Mapping):
+        values["execution"] = {**execution, "engine": "local", "address": None}
+    return values
+
+
 def _verdict(attempt: "_Attempt", tolerance: float) -> tuple[Answer, tuple[Difference, ...]]:
     """Say whether it is the same model, and put what differs in order."""
     apart, score, told = attempt.predictions, attempt.score, list(attempt.differences)
@@ -509,7 +530,8 @@ class _Attempt:
 
     def _write_settings(self, params: Path, source: str) -> None:
         """Put the recorded settings where the steps look for them, with a store of their own."""
-        values = json.loads(json.dumps(self._recipe.params))  # what was read is not changed
+        # What was read is not changed.
+        values = fit_for_here(json.loads(json.dumps(self._recipe.params)))
         values["data"]["source"] = source
         values["tracking"] = {**(values.get("tracking") or {}), "uri": self._store}
         policy = values.get("lineage")
