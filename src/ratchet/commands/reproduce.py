@@ -249,21 +249,18 @@ def run(
 
 
 def fit_for_here(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Give recorded settings without what only the machines of then may have.
+    """Give recorded settings without the cluster of then, which may be gone.
 
-    A replay is the same wherever its trials run: the cluster of then isn't
-    needed. What a graphics processor changes is told beside the machines.
+    A replay is the same wherever its trials run.
 
     Examples
     --------
-    >>> there = {"engine": "dask", "address": "tcp://10.0.0.5:8786"}
-    >>> fit_for_here({"train": {"device": "cuda"}, "execution": there})
-    {'train': {'device': 'auto'}, 'execution': {'engine': 'local', 'address': None}}
+    >>> there = {"engine": "dask", "address": "tcp://10.0.0.5:8786", "workers": 50}
+    >>> fit_for_here({"seed": 1, "execution": there})["execution"]
+    {'engine': 'local', 'address': None, 'workers': 50}
     """
     values = dict(recorded)
-    train, execution = values.get("train"), values.get("execution")
-    if isinstance(train, Mapping) and train.get("device") == "cuda":
-        values["train"] = {**train, "device": "auto"}
+    execution = values.get("execution")
     if isinstance(execution, Mapping):
         values["execution"] = {**execution, "engine": "local", "address": None}
     return values
