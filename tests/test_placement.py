@@ -111,7 +111,7 @@ def test_a_number_of_workers_is_not_measured_and_cores_limit_it():
 def test_a_search_that_ran_in_processes_is_made_again_in_processes():
     earlier = Placement(Way.PROCESSES, 2, "measured")
     with placement.opened(chosen(), Field(threads=4), seconds=None, earlier=earlier) as placed:
-        told = "trials run in 2 processes: so did the search before"
+        told = "trials run in 2 processes: so many had the search that is made again"
         assert placed.placement.told == told
 
 
@@ -137,7 +137,7 @@ def test_trials_in_processes_give_the_leader_that_one_process_gives(elsewhere, t
     two = trainer.train(*rows, both)
     is_the_same(one, two, rows[1], rows[2])
     course = written(two.course, tmp_path)
-    assert course.placement == Placement(Way.PROCESSES, 2, "so does execution.workers")
+    assert course.placement == Placement(Way.PROCESSES, 2, "execution.workers asks for them")
     assert course.beside == 2
 
 

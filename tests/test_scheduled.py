@@ -96,6 +96,11 @@ def test_a_worker_with_other_code_is_refused(client, tmp_path, monkeypatch):
         Scheduled(client, Chore(tmp_path))
 
 
+def test_ctrl_c_is_no_business_of_workers_that_were_started_here(client):
+    found = client.run(lambda: signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+    assert list(found.values()) == [True, True]
+
+
 @pytest.fixture
 def noted(tiny, tmp_path, monkeypatch):
     """Give a prepared project whose fits are noted down, and the folder of the notes."""

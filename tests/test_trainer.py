@@ -14,9 +14,9 @@ from sklearn.metrics import fbeta_score
 
 from ratchet import backends, folds, metrics, trainer
 from ratchet.backends import Interpretability
-from ratchet.bench import Answer
+from ratchet.bench import Answer, Bench
 from ratchet.errors import RatchetError, SettingsError
-from ratchet.model import Calibration, combine, predict, taken_apart
+from ratchet.model import Calibration, Part, combine, predict, taken_apart
 from ratchet.problem import ProblemType
 from ratchet.search import Candidate, TrialResult
 from ratchet.settings import from_mapping
@@ -795,6 +795,29 @@ def test_a_graphics_processor_that_is_asked_for_and_not_there_is_told(monkeypatc
         " which takes one where there is one, or to cpu."
     )
     assert not debug.requests
+
+
+def test_a_model_that_can_t_be_sent_is_fitted_again():
+    chosen = settings(train__families=["ridge"], train__validation="holdout")
+    train_rows, valid_rows, schema = parts(chosen)
+    rows = pd.concat([train_rows, valid_rows], ignore_index=True)
+    plan = folds.holdout(len(train_rows), len(valid_rows))
+    there, here = (
+        Bench(rows, schema, chosen, trainer.metric_of(schema, chosen), plan) for _ in range(2)
+    )
+    ridge = Candidate("sklearn", "ridge", {"alpha": 1.0})
+    for sent in (True, False):
+        result = there.evaluate(ridge, None)
+        answer = there.answers[ridge.key]
+        if not sent:
+            answer.parts[0].estimator.own = lambda: None
+        here.take_over(ridge, there.hand_over(ridge))
+        assert ridge.key not in there.answers
+        np.testing.assert_array_equal(here.answers[ridge.key].raw, answer.raw)
+        assert len(here.answers[ridge.key].parts) == int(sent)
+    trial = TrialResult(0, ridge, result.score, result.train_score, 0.1, 0.1)
+    [refit] = here.refit([trial])
+    assert isinstance(refit.parts[0], Part)
 
 
 def test_early_stopping_gets_the_loss_of_the_metric_that_was_asked_for(monkeypatch):

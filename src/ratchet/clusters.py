@@ -272,7 +272,8 @@ def train(
         told=on_place,
     ) as placed:
         if replay is None:
-            trials = _search(bench, shelf, seconds, on_trial, on_start, journal, starts, placed)
+            left = placed.left(seconds)
+            trials = _search(bench, shelf, left, on_trial, on_start, journal, starts, placed)
         else:
             trials = again(
                 replay.trials,

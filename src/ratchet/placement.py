@@ -55,6 +55,12 @@ class Placed:
     window: int | None = None
     """Trials that are begun before the first is told, if ordered; None: as many as workers."""
     _placement: Placement = field(default_factory=Placement)
+    took: float = 0.0
+    """Seconds that it took to open them: a cluster has to begin."""
+
+    def left(self, seconds: float | None) -> float | None:
+        """Give what is left of the time that there was when they began to be opened."""
+        return None if seconds is None else max(0.0, seconds - self.took)
 
     @property
     def placement(self) -> Placement:
@@ -131,7 +137,11 @@ def opened(
         wanted = earlier.workers
     n_processes = min(wanted or 1, place.threads)
     if n_processes > 1:
-        why = "so does execution.workers" if execution.workers else "so did the search before"
+        why = (
+            "execution.workers asks for them"
+            if execution.workers
+            else "so many had the search that is made again"
+        )
         if wanted != n_processes:
             why = f"there are {place.threads} threads for the {wanted} that are wanted"
         place.beside = n_processes
@@ -160,6 +170,7 @@ def _on_a_cluster(
     settings: Settings, place: Spread, *, ordered: bool, many_rows: bool
 ) -> Iterator[Placed]:
     execution = settings.execution
+    begun = time.monotonic()
     with connected(execution, place.threads) as client:
         from ratchet.executor.scheduled import Scheduled
 
@@ -180,7 +191,8 @@ def _on_a_cluster(
         place.beside = workers
         placement = Placement(Way.DASK, workers, f"those of the Dask cluster {where}")
         try:
-            yield Placed(scheduled, ordered, execution.workers or workers, placement)
+            took = time.monotonic() - begun
+            yield Placed(scheduled, ordered, execution.workers or workers, placement, took)
         finally:
             scheduled.close()
 

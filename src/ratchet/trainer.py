@@ -287,8 +287,9 @@ def train(
         told=on_place,
     ) as placed:
         if replay is None:
+            left = placed.left(of_sample)
             trials = _search(
-                bench, shelf, of_sample, on_trial, on_start, journal, earlier, starts, placed
+                bench, shelf, left, on_trial, on_start, journal, earlier, starts, placed
             )
         else:
             trials = _replayed(bench, shelf, replay, on_trial, on_start, placed)

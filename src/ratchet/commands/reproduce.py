@@ -255,6 +255,24 @@ def run(
     )
 
 
+def fit_for_here(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Give recorded settings without the cluster of then, which may be gone.
+
+    A replay is the same wherever its trials run.
+
+    Examples
+    --------
+    >>> there = {"engine": "dask", "address": "tcp://10.0.0.5:8786", "workers": 50}
+    >>> fit_for_here({"seed": 1, "execution": there})["execution"]
+    {'engine': 'local', 'address': None, 'workers': 50}
+    """
+    values = dict(recorded)
+    execution = values.get("execution")
+    if isinstance(execution, Mapping):
+        values["execution"] = {**execution, "engine": "local", "address": None}
+    return values
+
+
 def _verdict(attempt: "_Attempt", tolerance: float) -> tuple[Answer, tuple[Difference, ...]]:
     """Say whether it is the same model, and put what differs in order."""
     apart, score, told = attempt.predictions, attempt.score, list(attempt.differences)
@@ -526,7 +544,8 @@ class _Attempt:
 
     def _write_settings(self, params: Path, source: str) -> None:
         """Put the recorded settings where the steps look for them, with a store of their own."""
-        values = json.loads(json.dumps(self._recipe.params))  # what was read is not changed
+        # What was read is not changed.
+        values = fit_for_here(json.loads(json.dumps(self._recipe.params)))
         values["data"]["source"] = source
         values["tracking"] = {**(values.get("tracking") or {}), "uri": self._store}
         policy = values.get("lineage")

@@ -53,6 +53,8 @@ def connected(execution: Execution, cores: int | None = None) -> "Iterator[Clien
         )
     from distributed import Client
 
+    from ratchet.executor.scheduled import Deaf
+
     # What it says of workers that come and go is told by whoever lost something by it.
     for name in ("distributed", "distributed.client", "distributed.gc"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -62,6 +64,7 @@ def connected(execution: Execution, cores: int | None = None) -> "Iterator[Clien
             Client(cluster, timeout=PATIENCE, set_as_default=False) as client,
         ):
             _wait_for_a_worker(client, "The cluster that was started here")
+            client.register_plugin(Deaf())
             yield client
         return
     try:

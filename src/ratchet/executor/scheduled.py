@@ -1,6 +1,7 @@
 """An executor over a cluster of Dask's; import it only where the extra ``dask`` is installed."""
 
 import queue
+import signal
 import sys
 import time
 import uuid
@@ -10,7 +11,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
 
-from distributed import Client, Future, get_worker
+from distributed import Client, Future, Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.scheduler import KilledWorker
 
@@ -31,6 +32,16 @@ class _Carried(WorkerPlugin):
     def __init__(self, name: str, work: Work) -> None:
         self.name = name
         self.work = work
+
+
+class Deaf(WorkerPlugin):
+    """Keeps Ctrl-C from workers, whom it reaches too: who started them decides what it means."""
+
+    name = "ratchet-deaf"
+
+    def setup(self, worker: Worker) -> None:
+        """Ignore it from now on."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Scheduled:
