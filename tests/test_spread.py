@@ -61,11 +61,12 @@ def test_a_worker_that_is_killed_in_mid_training_leaves_the_others_to_go_on_from
     assert error == pytest.approx(usual, rel=0.25)
 
     # The step does the same with the worker that is left, and says what cannot be made again.
+    monkeypatch.setattr(spread, "ROUNDS", 50)
     project = outsized(tiny)
     small_memory()
-    train_after(
-        Project.open(project.params_file, [f"execution.engine=dask execution.address={address}"])
-    )
+    short = "train.families=[xgboost] train.backends={xgboost: {n_estimators: 30}}"
+    over = f"execution.engine=dask execution.address={address}"
+    train_after(Project.open(project.params_file, [short, over]))
     leader = train.Leader.load(project)
     trials = pd.read_parquet(project.trained / "trials.parquet")
     assert trials.iloc[-1][["family", "share"]].tolist() == ["xgboost", 1.0]
