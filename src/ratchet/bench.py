@@ -519,7 +519,10 @@ class Bench:
                     X = transformer.transform(as_features(piece, schema))
                     yield Rows(X, y, None if weights is None else weights[y])
 
-        return Stream(batches, sum(part.n_rows for part in parts), self.whole.folder)
+        chosen = self.settings.execution
+        execution = chosen if chosen.address is not None else None
+        n_rows = sum(part.n_rows for part in parts)
+        return Stream(batches, n_rows, self.whole.folder, execution)
 
     def _out_of_fold(self, answers: Sequence[np.ndarray]) -> np.ndarray:
         """Put together what the folds say; rows that were valid often get the mean."""

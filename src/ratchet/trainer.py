@@ -333,12 +333,15 @@ def train(
             beside=bench.beside,
             trials=trials,
             chosen=made,
-            doubts=doubts_of(
-                [(backend, family.name) for backend, family in shelf],
-                trials,
-                bench.threads,
-                gpu=settings.train.device is not Device.CPU,
-            ),
+            doubts={
+                **doubts_of(
+                    [(backend, family.name) for backend, family in shelf],
+                    trials,
+                    bench.threads,
+                    gpu=settings.train.device is not Device.CPU,
+                ),
+                **_doubts_of_a_cluster(bench, trials),
+            },
             placement=found,
         ),
         rivals=_rivals(bench, members, baselines),
@@ -790,6 +793,15 @@ def doubts_of(
         if told:
             doubts[of_family[0].candidate.label] = told
     return doubts
+
+
+def _doubts_of_a_cluster(bench: Bench, trials: Sequence[TrialResult]) -> dict[str, str]:
+    """Say why what was fitted over a cluster may come out otherwise."""
+    if bench.settings.execution.address is None:
+        return {}
+    told = "the workers of a cluster add up their parts of the rows, and those differ with them"
+    spread = (trial.candidate for trial in trials if bench.learns_from_disk(trial.candidate))
+    return {candidate.label: told for candidate in spread}
 
 
 def _rungs(n_rows: int) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from ratchet.errors import RatchetError
 from ratchet.features import Preparation
 from ratchet.problem import ProblemType
+from ratchet.settings import Execution
 from ratchet.sources import ENTRY_POINTS
 
 Registered = TypeVar("Registered", bound=Any)
@@ -150,6 +151,8 @@ class Stream:
     """How many there are."""
     folder: Path
     """Where a library may keep files of its own while it fits."""
+    execution: Execution | None = None
+    """The cluster whose workers hold the rows between them; None fits here, from disk."""
 
 
 @dataclass

@@ -100,16 +100,22 @@ class XGBoostBackend(Backend):
             }
         )
         train = with_every_class(request.train, request.task.n_classes)
+        over_workers = request.stream is not None and request.stream.execution is not None
+        if over_workers:
+            # The rounds come from the workers; what else a fit sets is set by a short one.
+            model.set_params(callbacks=None, eval_metric=None, n_estimators=1)
         with _from_disk(model, request):
             model.fit(
                 train.X,
                 train.y,
                 sample_weight=train.weights,
                 eval_set=[(request.valid.X, request.valid.y)]
-                if request.valid and watch.stops
+                if request.valid and watch.stops and not over_workers
                 else None,
                 verbose=False,
             )
+        if over_workers:
+            model._Booster = _over_workers(model, request, watch, regression=regression)
         booster = model.get_booster()
         if watch.best < booster.num_boosted_rounds():
             model._Booster = booster[: watch.best]
@@ -169,7 +175,7 @@ def _from_disk(model: Any, request: Request) -> Iterator[None]:
     beside: so it makes the matrix of the rows that it is given, and for those
     to learn from it is another.
     """
-    if request.stream is None:
+    if request.stream is None or request.stream.execution is not None:
         yield
         return
     from xgboost import DMatrix, ExtMemQuantileDMatrix
@@ -187,6 +193,20 @@ def _from_disk(model: Any, request: Request) -> Iterator[None]:
             yield
         finally:
             del model._create_dmatrix
+
+
+def _over_workers(model: Any, request: Request, watch: Watch, *, regression: bool) -> Any:
+    """Boost over the workers of a cluster, with what a model has been told."""
+    from ratchet.backends import spread
+
+    assert request.stream is not None
+    params = {name: value for name, value in model.get_xgb_params().items() if value is not None}
+    if request.task.problem is ProblemType.MULTICLASS:
+        params["num_class"] = request.task.n_classes
+    del params["n_jobs"]  # a worker knows its own
+    valid = request.valid if watch.stops else None
+    types = model.feature_types
+    return spread.boosted(request.stream, params, types, watch, valid, regression=regression)
 
 
 def _batches(stream: Stream, folder: str, feature_types: list[str]) -> Any:

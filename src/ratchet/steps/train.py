@@ -417,6 +417,7 @@ class _Learned:
         """Say what is learned on a sample and what on all rows."""
         assert self.sampled is not None
         n_train, n_valid = self.sampled
+        address = project.settings.execution.address
         megabytes = (self.train.stored.n_bytes + self.valid.stored.n_bytes) / 2**20
         streaming = [
             name
@@ -427,7 +428,7 @@ class _Learned:
             f"the rows take {megabytes:,.0f} MB and their copies do not fit in memory"
             f" (data.memory_limit_mb): the families learn on a sample of {n_train:,} rows,"
             f" {n_valid:,} choose among them, and {' and '.join(streaming)} learns on all rows"
-            " from disk"
+            f" {'from disk' if address is None else f'over the cluster at {address}'}"
         )
 
 
