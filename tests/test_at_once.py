@@ -136,4 +136,3 @@ def test_a_short_soak_finds_nothing_wrong(monkeypatch):
     assert list(found.wrong()) == []
     assert sum(found.kinds.values()) >= 12
     assert found.looked.looks > 500
-    assert found.connections[1] <= max(found.looked.connections) + 2
