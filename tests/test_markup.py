@@ -202,10 +202,15 @@ def test_the_mark_of_a_decision_is_no_markup():
     assert "<script" not in mark('"><script>')
 
 
-def test_a_formula_in_a_csv_file_is_left_as_it_is(tmp_path):
+def test_a_formula_in_a_csv_file_is_left_as_it_is(project, call, tmp_path):
     """What a spreadsheet would run is a label here; docs/security.md says how to open it."""
-    from ratchet.table import read_table
-
-    table = pd.DataFrame({"said": [RUN[8], "+1+1", "@SUM(A1)", "-2"] * 3, "y": range(12)})
-    table.to_csv(tmp_path / "a.csv", index=False)
-    assert read_table(tmp_path / "a.csv").frame["said"].tolist() == table["said"].tolist()
+    promote.run(project)
+    said = [RUN[8], "+1+1", "@SUM(A1)", "-2", '=HYPERLINK("x")'] * 2
+    table = tiny_table(10).assign(town=said)
+    table.to_csv(tmp_path / "new.csv", index=False)
+    code, _, err = call(
+        *("predict", "--params", project.params_file, "--no-checks"),
+        *("--data", tmp_path / "new.csv", "--out", tmp_path / "answers.csv"),
+    )
+    assert code == 0, err
+    assert pd.read_csv(tmp_path / "answers.csv")["town"].tolist() == said
