@@ -97,6 +97,7 @@ def test_a_worker_with_other_code_is_refused(client, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_is_no_business_of_workers_that_were_started_here(client):
+    client.wait_for_workers(2, timeout=60)
     found = client.run(lambda: signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
     assert list(found.values()) == [True, True]
 
