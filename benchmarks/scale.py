@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -230,13 +231,26 @@ def ran(
             stderr=errors,
             preexec_fn=None if within is None else _limited(within),
         )
-        # The peak is known to the kernel, of this one child.
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak = 0.0
+        while process.poll() is None:
+            peak = max(peak, _peak_mb(process.pid))
+            time.sleep(0.02)
     seconds = time.monotonic() - started
     lines = log.read_text(errors="replace").strip().splitlines()
     failed = "" if process.returncode == 0 else (lines or [f"exit {process.returncode}"])[-1]
-    return Step(name, seconds, used.ru_maxrss / 2**10, failed)
+    return Step(name, seconds, peak, failed)
+
+
+def _peak_mb(pid: int) -> float:
+    """Ask the kernel for the most memory that a program has had.
+
+    What ``wait4`` says would begin with the memory of the process that started it.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    return 0.0
 
 
 def _limited(megabytes: int) -> Callable[[], None]:

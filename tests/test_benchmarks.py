@@ -282,3 +282,22 @@ def test_the_comparison_of_servers_counts_what_was_answered_and_nothing_that_fai
     )
     with pytest.raises(SystemExit, match="2 requests failed"):
         serving.counted(told % (160, 2))
+
+
+def test_the_memory_of_a_step_is_that_of_its_own_process(tmp_path):
+    scale = script(ROOT / "benchmarks" / "scale.py", "scale_benchmark")
+    small, large = (
+        scale.ran(
+            "step",
+            [sys.executable, "-c", f"import time; a = b'1' * ({size} << 20); time.sleep(0.3)"],
+            tmp_path,
+            None,
+        )
+        for size in (1, 300)
+    )
+    assert large.peak_mb >= 300
+    assert large.peak_mb - small.peak_mb >= 200
+    failed = scale.ran("step", [sys.executable, "-c", "import nothing_there"], tmp_path, None)
+    assert failed.failed == "ModuleNotFoundError: No module named 'nothing_there'"
+    told = scale.told(scale.Run(1000, 900.0, "in pieces", (large,), 1.5))
+    assert "1,000 rows (900 MB) in pieces: step " in told

@@ -1,13 +1,15 @@
 """The parts of a prepared table: what they are called, and how much of them fits in memory."""
 
 import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from ratchet import memory, splits, table
+from ratchet import leakage, memory, splits, table
+from ratchet.errors import DataError
 from ratchet.evaluation import time_blocks
 from ratchet.project import Project
 from ratchet.settings import Split, SplitMethod
@@ -88,6 +90,40 @@ def part(project: Project, name: str, *, n_sample: int | None = None) -> Part:
     if not most or most >= stored.n_rows:
         return Part(stored, None)
     return Part(stored, splits.sample(stored.n_rows, most, project.settings.seed))
+
+
+def refuse_own_names(columns: Collection[str]) -> None:
+    """Refuse a table with a column of a name that prepare gives itself.
+
+    Raises
+    ------
+    DataError
+        Naming the column.
+    """
+    taken = [name for name in (ROW, CLUSTER) if name in columns]
+    if taken:
+        raise DataError(
+            f"The table has a column {taken[0]!r}, a name that prepare gives itself. Rename it, or"
+            " name it in data.drop."
+        )
+
+
+def carried(project: Project, columns: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name the columns that are carried along, and those of them that are features all the same.
+
+    Parameters
+    ----------
+    project : Project
+        Whose settings say how rows are dealt.
+    columns : sequence of str
+        Columns of the table.
+    """
+    choices = project.settings
+    by = (choices.split.column,) if choices.split.column else ()
+    # What time of the day or week it is says much, and the age of a row is left out elsewhere;
+    # a group says nothing about those that are not in training.
+    visible = by if choices.split.method is SplitMethod.TIME else ()
+    return (*by, *leakage.watched(columns, choices.data)), visible
 
 
 def digest_of(hashes: np.ndarray) -> str:

@@ -20,7 +20,7 @@ from ratchet.project import Project
 from ratchet.schema import Schema
 from ratchet.settings import SplitMethod
 from ratchet.splits import Splits
-from ratchet.steps.parts import CLUSTER, PARTS, ROW, together
+from ratchet.steps.parts import CLUSTER, PARTS, ROW, carried, refuse_own_names, together
 from ratchet.table import (
     MOST_ROWS,
     Counting,
@@ -169,12 +169,7 @@ class _Seen:
     def of(cls, project: Project, long: LongTable, rules: Rules | None) -> "_Seen":
         choices = project.settings
         data, column, method = choices.data, choices.split.column, choices.split.method
-        taken = [name for name in (ROW, CLUSTER) if name in long.extents]
-        if taken:
-            raise DataError(
-                f"The table has a column {taken[0]!r}, a name that prepare gives itself. Rename"
-                " it, or name it in data.drop."
-            )
+        refuse_own_names(list(long.extents))
         checking = None if rules is None else _Checking(rules, long, data.drop)
         extract = Extract(choices.seed)
         labels = _Codes() if method is SplitMethod.STRATIFIED else None
@@ -228,8 +223,7 @@ def _dealt(project: Project, long: LongTable, seen: _Seen, folder: Path) -> InPi
     """Deal the rows, and write each to its part."""
     choices = project.settings
     by = choices.split.column
-    keep = (*((by,) if by else ()), *leakage.watched(list(long.extents), choices.data))
-    visible = (by,) if by and choices.split.method is SplitMethod.TIME else ()
+    keep, visible = carried(project, list(long.extents))
     prepared = table.prepare_table(
         seen.extract, choices.data, choices.train.problem, keep=keep, visible=visible
     )

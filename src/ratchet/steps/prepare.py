@@ -24,7 +24,6 @@ from ratchet import (
 )
 from ratchet.datachecks import Rules
 from ratchet.drift import Reference
-from ratchet.errors import DataError
 from ratchet.lineage import DataState
 from ratchet.project import Project, alone
 from ratchet.runfile import RunFile
@@ -389,12 +388,7 @@ def clusters_of(rows: pd.DataFrame) -> np.ndarray | None:
 def _read(project: Project) -> Table:
     dropped = project.settings.data.drop
     raw = table.read_table(project.source, drop=dropped)
-    taken = [name for name in (ROW, CLUSTER) if name in raw.frame and name not in dropped]
-    if taken:
-        raise DataError(
-            f"The table has a column {taken[0]!r}, a name that prepare gives itself. Rename it, or"
-            " name it in data.drop."
-        )
+    parts.refuse_own_names([name for name in raw.frame if name not in dropped])
     return raw
 
 
@@ -403,10 +397,7 @@ def _deal(project: Project, raw: Table) -> tuple[Prepared, np.ndarray, splits.Sp
     by = choices.split.column
     # All columns of the source count, so that a row is the same row under other features.
     hashes = table.row_hashes(raw.frame)
-    keep = (*((by,) if by else ()), *leakage.watched(list(raw.frame.columns), choices.data))
-    # What time of the day or week it is says much, and the age of a row is left out elsewhere;
-    # a group says nothing about those that are not in training.
-    visible = (by,) if by and choices.split.method is SplitMethod.TIME else ()
+    keep, visible = parts.carried(project, list(raw.frame.columns))
     prepared = table.prepare_table(
         raw, choices.data, choices.train.problem, keep=keep, visible=visible
     )
