@@ -1,5 +1,6 @@
 """Two of everything at once: each is done, or told that another is, and nothing is mixed."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -81,11 +82,11 @@ def test_monitor_beside_a_promotion_watches_one_version(project, better, tmp_pat
 def test_a_second_step_in_the_same_folder_is_told_and_touches_nothing(evaluated, call, command):
     project = Project.open(evaluated)
     before = Leader.load(project)
-    with turns.taken(project.build / "turn.json", "step"):
+    with turns.locked(evaluated, "step", shared=False):
         code, _, err = call(command, "--params", evaluated)
     assert code == 2
     told = " ".join(err.split())
-    assert f"In {project.build}, another step is under way (process " in told
+    assert f"In {project.build}, another step is under way (process {os.getpid()})." in told
     assert told.endswith(
         "Wait until it has ended, or copy the parameter file: one of another name has a folder of"
         " its own."
@@ -94,8 +95,7 @@ def test_a_second_step_in_the_same_folder_is_told_and_touches_nothing(evaluated,
 
 
 def test_nobody_trains_where_a_promotion_reads_and_two_promotions_read_together(evaluated, call):
-    turn = Project.open(evaluated).build / "turn.json"
-    with turns.taken(turn, "step", shared=True):
+    with turns.locked(evaluated, "step", shared=True):
         assert call("train", "--params", evaluated)[0] == 2
         assert call("promote", "--params", evaluated, "--strict")[0] == 0
 

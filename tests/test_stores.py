@@ -71,13 +71,13 @@ def open_runs(project: Project) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ill", [Ill.DEAD, Ill.HANGING])
-def test_a_server_that_is_away_while_train_searches_is_not_missed(tiny, relay, ill):
-    project = own(tiny(), f"away-{ill.name}")
+def test_a_server_that_is_away_while_train_searches_is_not_missed(tiny, relay):
+    project = own(tiny(), "away")
     prepare.run(project)
+    illness = iter((Ill.DEAD, Ill.HANGING, Ill.WELL))
 
-    def ended(trial):
-        relay.health = Ill.WELL if trial.number == 2 else ill
+    def ended(_):
+        relay.health = next(illness)
 
     leader = train.run(project, ended)
     run = mlflow.MlflowClient().get_run(leader.run_id)
@@ -86,30 +86,34 @@ def test_a_server_that_is_away_while_train_searches_is_not_missed(tiny, relay, i
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ill", [Ill.DEAD, Ill.HANGING, Ill.FAILING])
-def test_a_server_that_stays_away_is_told_and_no_trial_is_tried_twice(tiny, relay, ill):
-    project = own(tiny(), f"gone-{ill.name}")
+def test_a_server_that_stays_away_is_told_and_no_trial_is_tried_twice(tiny, relay):
+    project = own(tiny(), "gone")
     prepare.run(project)
+    tried = []
 
-    def ended(trial):
-        if trial.number == 2:
-            relay.health = ill
-            relay.asked.clear()
+    def falling(ill):
+        def ended(trial):
+            tried.append(trial.resumed)
+            if trial.number == 2:
+                relay.health = ill
+                relay.asked.clear()
 
-    with pytest.raises(StoreError) as raised:
-        train.run(project, ended)
-    told = f"The tracking server at {relay.address} doesn't answer any more: "
-    assert str(raised.value).startswith(told)
-    assert str(raised.value).endswith(AGAIN)
-    # What could not be written was tried five times; what says so at the end, once.
-    assert max(Counter(relay.asked).values()) == 5
-    assert relay.asked.count("POST /api/2.0/mlflow/runs/update") == 1
-    assert not project.trained.exists()
+        return ended
 
-    relay.health = Ill.WELL
-    seen = []
-    leader = train.run(project, seen.append)
-    assert [trial.resumed for trial in seen] == [True] * 3
+    for illness in (Ill.DEAD, Ill.HANGING, Ill.FAILING):
+        with pytest.raises(StoreError) as raised:
+            train.run(project, falling(illness))
+        told = f"The tracking server at {relay.address} doesn't answer any more: "
+        assert str(raised.value).startswith(told)
+        assert str(raised.value).endswith(AGAIN)
+        # What could not be written was tried five times; what says so at the end, once.
+        assert max(Counter(relay.asked).values()) == 5
+        assert relay.asked.count("POST /api/2.0/mlflow/runs/update") == 1
+        assert not project.trained.exists()
+        relay.health = Ill.WELL
+
+    leader = train.run(project, falling(Ill.WELL))
+    assert tried == [False] * 3 + [True] * 9
     assert mlflow.MlflowClient().get_run(leader.run_id).info.status == "FINISHED"
 
 

@@ -20,7 +20,7 @@ from ratchet.turns import BusyError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Folders that this process has to itself: a step within a pipeline has its turn already.
+# Parameter files whose folder is held: a step within a pipeline has the pipeline's turn.
 _HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 
 __all__ = ["Project", "masked", "tracking_uri"]
@@ -188,19 +188,17 @@ def _with_turn(
 ) -> Callable[Concatenate[Project, P], T]:
     @wraps(step)
     def run(project: Project, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        path = project.build / "turn.json"
+        path = project.params_file
         if path in _HELD.get():
             return step(project, *args, **kwargs)
         with ExitStack() as turn:
             try:
-                turn.enter_context(turns.taken(path, "step", shared=shared))
+                turn.enter_context(turns.locked(path, "step", shared=shared))
             except BusyError as error:
                 raise RatchetError(
                     f"In {project.build}, {error}. Wait until it has ended, or copy the parameter"
                     " file: one of another name has a folder of its own."
                 ) from None
-            except RatchetError:
-                pass  # it can't be written to, of which the step says more
             held = _HELD.set(_HELD.get() | {path})
             try:
                 return step(project, *args, **kwargs)

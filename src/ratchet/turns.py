@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ class Turn:
 
 
 @contextmanager
-def taken(path: Path, what: str, *, shared: bool = False) -> Iterator[Turn]:
+def taken(path: Path, what: str) -> Iterator[Turn]:
     """Hold a turn for the length of the block.
 
     The operating system gives it back when the process ends, however it ends,
@@ -39,8 +39,6 @@ def taken(path: Path, what: str, *, shared: bool = False) -> Iterator[Turn]:
         The file; made if it isn't there.
     what : str
         What is being done, for whoever comes second.
-    shared : bool
-        Hold it together with others who share it, and with nobody else.
 
     Raises
     ------
@@ -67,7 +65,7 @@ def taken(path: Path, what: str, *, shared: bool = False) -> Iterator[Turn]:
         raise RatchetError(f"Can't write {path}: {error.strerror}.") from error
     try:
         try:
-            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(f"another {what} is under way ({_holder(path)})") from None
         holder = {
@@ -80,6 +78,53 @@ def taken(path: Path, what: str, *, shared: bool = False) -> Iterator[Turn]:
         yield Turn(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, what: str, *, shared: bool) -> Iterator[None]:
+    """Hold a file that is there anyhow for the length of the block, and leave nothing behind.
+
+    Where the file system knows no such locks, nothing is held.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which is only read.
+    what : str
+        What is being done, for whoever comes second.
+    shared : bool
+        Hold it together with others who share it.
+
+    Raises
+    ------
+    BusyError
+        If another process holds it.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # of which whoever reads it says more
+        yield
+        return
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(f"another {what} is under way{_locker(handle)}") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locker(handle: int) -> str:
+    """Say which process holds an open file, where the system tells."""
+    inode = str(os.fstat(handle).st_ino)
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode:
+                return f" (process {words[4]})"
+    return ""
 
 
 def _holder(path: Path) -> str:
