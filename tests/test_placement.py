@@ -49,7 +49,7 @@ def test_trials_move_to_processes_where_the_first_ones_have_left_cores_idle(hurr
         assert placed.executor.workers == 1
         first = [try_one(placed, number) for number in range(placement.LOOK_TRIALS)]
         assert set(first) == {os.getpid()}
-        why = "the first 3 left 1.0 of 2 cores idle"
+        why = "the first 3 of them left 1.0 of 2 cores idle"
         assert placed.placement == Placement(Way.PROCESSES, 2, why)
         assert said == [f"trials run in 2 processes: {why}"]
         until = time.monotonic() + 60
@@ -68,7 +68,7 @@ def test_trials_stay_where_the_first_ones_have_kept_the_cores_busy(hurried):
     with placement.opened(chosen(), Field(), seconds=1000.0, told=said.append) as placed:
         for number in range(6):
             assert try_one(placed, number) == os.getpid()
-        why = "the first 3 left 0.3 of 2 cores idle"
+        why = "the first 3 of them left 0.3 of 2 cores idle"
         assert placed.placement == Placement(Way.HERE, 1, why)
         assert said == [f"trials run in this process: {why}"]
 

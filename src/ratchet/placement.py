@@ -302,7 +302,7 @@ class _Moving:
         if self.placement.why or took < self._look or self._ended < LOOK_TRIALS:
             return
         idle = max(0.0, (idle_seconds() - self._idle) / took)
-        first = f"the first {self._ended} left {idle:.1f} of {self._most} cores idle"
+        first = f"the first {self._ended} of them left {idle:.1f} of {self._most} cores idle"
         if self._worth(idle, self._seconds - took):
             self.placement = Placement(Way.PROCESSES, self._most, first)
             self._begin()
