@@ -386,7 +386,7 @@ def clusters_of(rows: pd.DataFrame) -> np.ndarray | None:
 def _read(project: Project) -> Table:
     dropped = project.settings.data.drop
     raw = table.read_table(project.source, drop=dropped)
-    parts.refuse_own_names([name for name in raw.frame if name not in dropped])
+    parts.refuse_own_names([str(name) for name in raw.frame if name not in dropped])
     return raw
 
 
