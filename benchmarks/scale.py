@@ -35,7 +35,7 @@ PER_FILE = 500_000
 # Memory that steps in pieces may take for rows, in MB.
 LIMIT = 60
 # Of what the kernel lets a process have, so much is for rows: the libraries take the rest.
-SHARE_FOR_ROWS = 0.5
+SHARE_FOR_ROWS = 0.1
 STEPS = ("prepare", "train", "evaluate")
 WAYS = ("script", "memory", "pieces")
 SETTINGS = {

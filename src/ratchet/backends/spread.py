@@ -1,6 +1,5 @@
 """Boosts trees of XGBoost over the workers of a cluster, and goes on when one is lost."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,13 +7,11 @@ import numpy as np
 
 from ratchet.backends.base import Rows, Stream
 from ratchet.backends.growth import Watch, as_probabilities
-from ratchet.errors import ClusterError
+from ratchet.executor import dealing
 from ratchet.executor.cluster import connected
 
 # Rounds between two checkpoints: a lost worker costs as many, and each beginning some seconds.
 ROUNDS = 50
-# Seconds in which a worker that has failed another one must be gone, or it was no loss of a worker.
-_NOTICED = 20.0
 # Seconds that workers wait for one that doesn't answer.
 _SILENT = 60
 
@@ -69,7 +66,7 @@ def boosted(
     grown: Any = None
     with connected(stream.execution) as client, client.as_current():
         while True:
-            workers = _workers(client)
+            workers = dealing.workers_of(client)
             try:
                 matrix = _matrix(client, workers, stream, types)
                 while True:
@@ -86,49 +83,30 @@ def boosted(
                     if _is_over(grown, begun, watch, seen, regression=regression):
                         return grown
             except Exception:  # those that are left may fail in any way
-                if not _is_lost(client, workers):
+                if not dealing.is_lost(client, workers):
                     raise
 
 
-def _workers(client: Any) -> list[str]:
-    """Name the workers that there are."""
-    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
-    if not workers:
-        raise ClusterError(
-            f"The Dask scheduler at {client.scheduler.address} has lost its last worker. Start"
-            " some with `dask worker ADDRESS`, and train again."
-        )
-    return workers
-
-
-def _is_lost(client: Any, before: Sequence[str]) -> bool:
-    """Wait until it shows that a worker is gone; False if none is."""
-    until = time.monotonic() + _NOTICED
-    while time.monotonic() < until:
-        if not set(before) <= set(client.scheduler_info(n_workers=-1)["workers"]):
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def _matrix(client: Any, workers: Sequence[str], stream: Stream, types: Sequence[str]) -> Any:
-    """Deal the rows to the workers, a batch to each in turn, and have them cut into bins there."""
-    import dask
-    from dask import array
+    """Deal the rows to the workers, and have them cut into bins there."""
     from xgboost.dask import DaskQuantileDMatrix
 
-    parts: list[list[Any]] = [[], [], []]
-    for number, rows in enumerate(stream.batches()):
-        X = rows.X.toarray() if hasattr(rows.X, "toarray") else np.asarray(rows.X)
-        columns = [X.astype("float32"), rows.y.astype("float32")]
-        columns += [] if rows.weights is None else [rows.weights.astype("float32")]
-        sent = client.scatter(columns, workers=[workers[number % len(workers)]], hash=False)
-        for part, future, values in zip(parts, sent, columns, strict=False):
-            part.append(array.from_delayed(dask.delayed(future), values.shape, "float32"))
-    X, y, weights = (array.concatenate(part) if part else None for part in parts)
+    X, y, *weights = dealing.dealt(client, workers, map(_plain, stream.batches()))
     return DaskQuantileDMatrix(
-        client, X, y, weight=weights, feature_types=list(types), enable_categorical=True
+        client,
+        X,
+        y,
+        weight=weights[0] if weights else None,
+        feature_types=list(types),
+        enable_categorical=True,
     )
+
+
+def _plain(rows: Rows) -> list[np.ndarray]:
+    """Give what is sent of a batch: columns, target, and weights if there are any."""
+    X = rows.X.toarray() if hasattr(rows.X, "toarray") else np.asarray(rows.X)
+    arrays = [X, rows.y, *([] if rows.weights is None else [rows.weights])]
+    return [each.astype("float32") for each in arrays]
 
 
 def _is_over(grown: Any, begun: int, watch: Watch, seen: Any, *, regression: bool) -> bool:
