@@ -69,8 +69,8 @@ FLOORS = (
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 ONLY_IN = {
     "mlflow": {"checks", "dvc_source", "recorded", "registry", "runfile", "serving", "tracking"},
-    "dask": {"executor"},
-    "distributed": {"executor"},
+    "dask": {"backends", "executor"},
+    "distributed": {"backends", "executor"},
     "hyperopt": {"search"},
     "onnx": {"export"},
     "onnxruntime": {"export"},

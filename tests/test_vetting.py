@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cloudpickle
@@ -190,10 +191,22 @@ ARMED = {
 }
 
 
-@pytest.mark.parametrize("armed", ARMED)
-def test_a_payload_that_mlflow_runs_is_refused_and_does_not_run(armed, tmp_path, trap, monkeypatch):
+@pytest.fixture
+def own_modules() -> Iterator[None]:
+    """Let a module of a model's own take the place of an installed one for the test only."""
+    names = ("catboost", "stranger_loads")
+    before = {name: sys.modules.pop(name, None) for name in names}
+    yield
+    for name, module in before.items():
+        sys.modules.pop(name, None)
+        if module is not None:
+            sys.modules[name] = module
 
-    monkeypatch.delitem(sys.modules, "catboost", raising=False)
+
+@pytest.mark.parametrize("armed", ARMED)
+def test_a_payload_that_mlflow_runs_is_refused_and_does_not_run(
+    armed, tmp_path, trap, monkeypatch, own_modules
+):
     monkeypatch.setattr(sys, "path", list(sys.path))
     arm, told = ARMED[armed]
     folder = tmp_path / "armed"
@@ -201,8 +214,6 @@ def test_a_payload_that_mlflow_runs_is_refused_and_does_not_run(armed, tmp_path,
     assert told in refusal(folder)
     assert not trap.exists()
     assert sprung_by_mlflow(folder, trap), "the payload is a dud"
-    for name in ("catboost", "stranger_loads"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 def test_what_is_looked_at_is_what_is_loaded(tmp_path, trap):
