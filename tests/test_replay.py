@@ -185,15 +185,7 @@ def test_a_search_under_a_clock_is_replayed_bit_for_bit(
     for seconds in (1.5, 3.0, 6.0, 12.0):
         chosen = settings(
             problem,
-            train__families=[
-                "baseline",
-                "dawdler",
-                linear,
-                "extra_trees",
-                "lightgbm",
-                "mlp",
-                "knn",
-            ],
+            train__families=families,
             train__validation=validation,
             train__folds=3,
             train__metric=metric,
