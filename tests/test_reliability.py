@@ -39,3 +39,7 @@ def test_a_row_says_what_must_happen_and_names_the_test_that_shows_it(row):
 def test_no_fault_is_told_twice():
     faults = [row[0] for row in ROWS]
     assert len(faults) == len(set(faults))
+
+
+def test_the_page_is_whole():
+    assert len(ROWS) >= 200
