@@ -292,6 +292,16 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next_and_no_other(tmp_
     assert names(tmp_path) == [".train-settings", "a.txt", "train"]
 
 
+def test_a_folder_for_the_time_being_goes_at_the_end_and_one_of_a_killed_process_before(tmp_path):
+    left = tmp_path / ".pieces-abcdefgh.part"
+    (left / "train").mkdir(parents=True)
+    with pytest.raises(KeyError), files.passing_folder(tmp_path / "pieces") as folder:
+        assert not left.exists()
+        (folder / "train").touch()
+        raise KeyError
+    assert names(tmp_path) == []
+
+
 def test_where_there_are_no_locks_nothing_is_removed(tmp_path, monkeypatch):
     def unknown(*_):
         raise OSError(95, "Operation not supported")

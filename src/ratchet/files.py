@@ -74,6 +74,26 @@ def whole_folder(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def passing_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path`` for the length of the block.
+
+    What a killed process has left of one is removed by the next.
+
+    Raises
+    ------
+    OSError
+        If the folder can't be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh, lock = _claim(path, _new_folder)
+    try:
+        yield fresh
+    finally:
+        _remove(fresh)
+        os.close(lock)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, like ``write_bytes``."""
     write_bytes(path, text.encode("utf-8"))

@@ -1,6 +1,5 @@
 """Boosted trees of XGBoost, stopped early."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ratchet import files
 from ratchet.backends.base import (
     Backend,
     Family,
@@ -181,8 +181,8 @@ def _from_disk(model: Any, request: Request) -> Iterator[None]:
     from xgboost import DMatrix, ExtMemQuantileDMatrix
 
     stream = request.stream
-    with tempfile.TemporaryDirectory(prefix=".pages-", dir=stream.folder) as folder:
-        batches = _batches(stream, folder, model.feature_types)
+    with files.passing_folder(stream.folder / "pages") as folder:
+        batches = _batches(stream, str(folder), model.feature_types)
         pages = ExtMemQuantileDMatrix(batches, nthread=model.n_jobs, enable_categorical=True)
 
         def matrix(ref: Any, **given: Any) -> Any:

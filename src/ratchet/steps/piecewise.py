@@ -1,6 +1,5 @@
 """prepare for a table that doesn't fit in memory: row groups in, row groups out."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ratchet import datachecks, drift, leakage, memory, profile, splits, table
+from ratchet import datachecks, drift, files, leakage, memory, profile, splits, table
 from ratchet.datachecks import Rules, Tally
 from ratchet.drift import Reference
 from ratchet.errors import DataError
@@ -61,11 +60,10 @@ def made(project: Project, rules: Rules | None) -> Iterator["InPieces"]:
     DataError
         If the table can't be read or learned from, or breaks a rule.
     """
-    project.build.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".pieces-", dir=project.build) as folder:
+    with files.passing_folder(project.build / "pieces") as folder:
         long = LongTable.open(project.source, project.settings.data.drop)
         seen = _Seen.of(project, long, rules)
-        yield _dealt(project, long, seen, Path(folder))
+        yield _dealt(project, long, seen, folder)
 
 
 @dataclass(frozen=True)
