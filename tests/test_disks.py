@@ -200,7 +200,7 @@ def test_a_database_that_does_not_fit_is_told_and_the_old_folder_stays(
     disk.fill()
     code, _, err = call("prepare", "--params", evaluated)
     assert (code, "Traceback" in err) == (2, False)
-    assert err.splitlines()[-1].startswith("StoreError: MLflow's store sqlite:///")
+    assert err.splitlines()[-1].startswith("StoreError: The database sqlite:///")
     assert "database or disk is full" in err
     assert content(project.prepared) == before
     disk.empty()

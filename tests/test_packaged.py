@@ -91,6 +91,8 @@ def test_it_asks_for_what_pyproject_asks_for(wheel):
     assert [each for each in needs if "extra" not in each] == project["dependencies"]
     assert [each for each in needs if "extra" in each] == [
         "catboost>=1.2.10 ; extra == 'catboost'",
+        "dask[dataframe]>=2026.3 ; extra == 'dask'",
+        "distributed>=2026.3 ; extra == 'dask'",
         "shap>=0.51 ; (sys_platform != 'darwin' or platform_machine != 'x86_64')"
         " and extra == 'explain'",
         "onnx>=1.19 ; extra == 'onnx'",

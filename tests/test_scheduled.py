@@ -88,6 +88,7 @@ def test_what_kills_three_workers_is_given_up_and_the_rest_is_done(client, tmp_p
 
 
 def test_a_worker_with_other_code_is_refused(client, tmp_path, monkeypatch):
+    client.wait_for_workers(2, timeout=60)
     monkeypatch.setattr(scheduled, "running_version", lambda: "99")
     told = (
         "^The worker at tcp://127.* has ratchet .* where this process has 99. With other versions"

@@ -332,13 +332,13 @@ def test_whoever_made_a_line_is_left_to_carry_it_out(project, better, store, mon
 
     carry_out, waited = champion.carry_out, []
 
-    def late(settings, ledger, line):
+    def late(settings, ledger, line, sign=None):
         monkeypatch.setattr(champion, "carry_out", carry_out)
         with ThreadPoolExecutor(1) as other:
             settled = other.submit(champion.settle, settings, ledger.experiment_id)
             time.sleep(0.5)
             waited.append(not settled.done() and store.get_registered_model("tiny").aliases)
-            done = carry_out(settings, ledger, line)
+            done = carry_out(settings, ledger, line, sign)
             assert settled.result(60).champion.number == 2
         return done
 

@@ -151,24 +151,6 @@ def download(run_id: str, name: str, folder: Path) -> Path | None:
         return None
 
 
-def download_model(uri: str, folder: Path) -> Path:
-    """Copy the files of a model, ``models:/…``, into a folder, without loading it.
-
-    It is a copy, since MLflow writes a note beside what it hands out.
-
-    Raises
-    ------
-    StoreError
-        If they aren't there, or the store fails.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tracking.translated():
-        try:
-            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
-        except OSError as error:
-            raise StoreError(f"The files of {uri} are gone: {error}.") from error
-
-
 def example_of(uri: str, folder: Path) -> pd.DataFrame | None:
     """Read the rows that a model was saved with to show what it takes; None without any.
 
@@ -177,7 +159,7 @@ def example_of(uri: str, folder: Path) -> pd.DataFrame | None:
     StoreError
         If there is no such model.
     """
-    place = download_model(uri, folder)
+    place = tracking.fetch(uri, folder)
     found = mlflow.models.Model.load(str(place)).load_input_example(str(place))
     return found if isinstance(found, pd.DataFrame) else None
 

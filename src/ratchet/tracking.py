@@ -521,11 +521,11 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
             name=MODEL_NAME,
             source_run_id=run_id,
             tags=_lineage_tags(run),
-            params=run.data.params,
         )
         model_id = model.model_id
         status = LoggedModelStatus.FAILED
         try:
+            _log_model_params(client, model_id, run.data.params)
             try:
                 client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
             except MlflowException as error:
@@ -557,6 +557,19 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
             with nullcontext() if status is LoggedModelStatus.READY else _after_an_error():
                 client.finalize_logged_model(model_id, status)
     return f"models:/{model_id}"
+
+
+def _log_model_params(
+    client: mlflow.MlflowClient, model_id: str, params: Mapping[str, str]
+) -> None:
+    names = list(params)
+    for first in range(0, len(names), _BATCH):
+        try:
+            some = {name: params[name] for name in names[first : first + _BATCH]}
+            client.log_model_params(model_id, some)
+        except MlflowException as error:
+            if not _is_there_already(error):
+                raise
 
 
 def log_model(model: LoggedModel) -> str:
@@ -650,6 +663,8 @@ def _fetched(uri: str) -> Iterator[Path]:
     # MLflow would leave what it has fetched from a server in a folder of its own.
     with TemporaryDirectory(prefix="ratchet-") as scratch:
         place = fetch(uri, Path(scratch))
+        if not (place / "MLmodel").is_file():
+            raise StoreError(_incomplete(uri, "MLmodel is not among them"))
         try:
             yield place
         except FileNotFoundError as error:
@@ -658,20 +673,29 @@ def _fetched(uri: str) -> Iterator[Path]:
 
 
 def fetch(uri: str, folder: Path) -> Path:
-    """Copy the files of a model, ``models:/…``, from where the store keeps them.
+    """Copy the files of a model, ``models:/…``, from where the store keeps them, and load nothing.
+
+    It is a copy, since MLflow writes a note beside what it hands out.
+
+    Parameters
+    ----------
+    uri : str
+        The model.
+    folder : Path
+        Where to copy to; it is made if it isn't there.
 
     Raises
     ------
     StoreError
         If they are gone, or the store fails.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         with translated():
             place = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     except OSError as error:
         raise StoreError(_incomplete(uri, masked(" ".join(str(error).split())))) from error
-    # Of a folder that is gone MLflow makes an empty one.
-    if not (place / "MLmodel").is_file():
+    if not any(place.iterdir()):  # of a folder that is gone MLflow makes an empty one
         raise StoreError(_incomplete(uri, "MLmodel is not among them"))
     return place
 

@@ -27,8 +27,9 @@ from ratchet.checks.base import (
 
 # More pins than these make a command that nobody would read: the whole lock is shorter.
 _MOST_PINS = 8
-# Extras that conda.yaml leaves out: for single answers, another program and an object store.
-_NOT_BUILT = ("explain", "onnx", "s3")
+# Extras that conda.yaml leaves out: for a cluster, single answers, another program and an object
+# store.
+_NOT_BUILT = ("dask", "explain", "onnx", "s3")
 
 
 def python_version(site: Site) -> Iterator[Said]:

@@ -7,7 +7,7 @@ from math import isnan
 import numpy as np
 import pandas as pd
 
-from ratchet import evaluation, gates, model, recorded, settings, slices
+from ratchet import evaluation, gates, model, settings, slices, tracking
 from ratchet.commands.comparison import Paired, SliceLine, Slices
 from ratchet.commands.training import PREDICTED, Training, type_of
 from ratchet.errors import AlteredError, RatchetError
@@ -190,7 +190,7 @@ def _predicted(
             version = Version(named.model, named.version, named.run_id)
             asked = models.load_version(project, version, signed=False)
         else:
-            folder = recorded.download_model(f"models:/{training.record.models[-1]}", into)
+            folder = tracking.fetch(f"models:/{training.record.models[-1]}", into)
             asked = models.load(project, str(folder))
         return model.predict(asked, rows, training.schema)
     except AlteredError as error:

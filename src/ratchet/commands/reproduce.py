@@ -448,7 +448,7 @@ class _Attempt:
                 if found.model
                 else tracking.model_uri_of(self._recipe.run_id)
             )
-            folder = recorded.download_model(uri, self._folder / "before")
+            folder = tracking.fetch(uri, self._folder / "before")
             if found.model is not None and found.version is not None:
                 integrity.check(Version(found.model, found.version, found.run_id), folder)
             return folder

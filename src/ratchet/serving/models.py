@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ratchet import backends, recorded, tracking, vetting
+from ratchet import backends, tracking, vetting
 from ratchet.project import Project
 from ratchet.registry import integrity
 from ratchet.registry.integrity import Found
@@ -34,7 +34,7 @@ def load_version(project: Project, version: Version, *, signed: bool) -> Any:
         As for ``load``, or if it must be signed and isn't.
     """
     with TemporaryDirectory(prefix="ratchet-") as place:
-        folder = recorded.download_model(version.uri, Path(place))
+        folder = tracking.fetch(version.uri, Path(place))
         found = integrity.check(version, folder)
         if signed:
             integrity.require_signature(project, found)
@@ -52,7 +52,7 @@ def fetch(version: Version) -> Found:
         If they aren't there, or the store fails.
     """
     with TemporaryDirectory(prefix="ratchet-") as place:
-        return integrity.check(version, recorded.download_model(version.uri, Path(place)))
+        return integrity.check(version, tracking.fetch(version.uri, Path(place)))
 
 
 def load(project: Project, uri: str, folder: Path | None = None) -> Any:

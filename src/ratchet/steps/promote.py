@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from ratchet import files, hooks, lineage, recorded, settings, tracking
+from ratchet import files, hooks, lineage, settings, tracking
 from ratchet.errors import AlteredError, RatchetError
 from ratchet.gates import GateResult
 from ratchet.lineage import Lineage
@@ -270,7 +270,7 @@ def _registered(project: Project, challenger: Challenger) -> Manifest:
         promoted before.
     """
     with TemporaryDirectory(prefix="ratchet-") as folder:
-        kept = recorded.download_model(challenger.model_uri, Path(folder))
+        kept = tracking.fetch(challenger.model_uri, Path(folder))
         changes = same_model(kept, challenger.folder)
         if changes:
             raise AlteredError(
