@@ -5,7 +5,7 @@ import json
 import pytest
 from mlflow.entities import LoggedModelOutput
 
-from ratchet import recorded
+from ratchet import recorded, tracking
 from ratchet.errors import StoreError
 from ratchet.project import tracking_uri
 from ratchet.steps import promote
@@ -169,11 +169,11 @@ def test_artifacts_come_as_copies_and_none_where_there_are_none(leader, tmp_path
 
 
 def test_a_model_is_copied_too(leader, tmp_path):
-    folder = recorded.download_model(leader.model_uri, tmp_path / "new" / "model")
+    folder = tracking.fetch(leader.model_uri, tmp_path / "new" / "model")
     assert folder.is_relative_to(tmp_path)
     assert (folder / "MLmodel").is_file()
     with pytest.raises(StoreError):
-        recorded.download_model("models:/m-" + "0" * 32, tmp_path)
+        tracking.fetch("models:/m-" + "0" * 32, tmp_path)
 
 
 def test_a_metric_is_read_step_by_step(leader):
