@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -88,6 +88,7 @@ class Scheduled:
         self._most = most
         self._name = f"ratchet-{uuid.uuid4().hex[:12]}"
         self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._waiting: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._running: dict[str, tuple[str, tuple[Any, ...], Future]] = {}
         self._tries: Counter[str] = Counter()
         self._looked = self._seen_alive = time.monotonic()
@@ -105,16 +106,17 @@ class Scheduled:
         """How many pieces of work the workers that are there now can do at the same time."""
         if time.monotonic() - self._looked > _LOOK:
             self._threads = self._look()
+        return self._places
+
+    @property
+    def _places(self) -> int:
         there = sum(max(1, each // self._threads_each) for each in self._threads.values())
         return max(1, there if self._most is None else min(there, self._most))
 
     def submit(self, key: str, *arguments: Any) -> None:
-        """Hand it to the scheduler."""
-        self._tries[key] += 1
-        name = f"{self._name}-{key}-{self._tries[key]}"
-        future = self._client.submit(_do, self._name, arguments, key=name, pure=False)
-        self._running[name] = (key, arguments, future)
-        future.add_done_callback(self._ended.put)
+        """Hand it to the scheduler as soon as there is a place for it."""
+        self._waiting.append((key, arguments))
+        self._hand_in()
 
     def results(self, until: float | None = None) -> list[Done]:
         """Wait for one that has ended, and give all that have.
@@ -132,10 +134,12 @@ class Scheduled:
                 if left == 0:
                     return []
                 self._threads = self._look()
+                self._hand_in()
                 continue
             while not self._ended.empty():
                 ended.append(self._ended.get())
             done = [each for future in ended for each in self._of(future)]
+            self._hand_in()
             if done:
                 return done
 
@@ -143,11 +147,26 @@ class Scheduled:
         """Take back what is under way; the cluster stays."""
         running = [future for _, _, future in self._running.values()]
         self._running.clear()
+        self._waiting.clear()
         # A scheduler that is gone has nothing left to be taken back.
         with suppress(OSError, TimeoutError, CancelledError, RuntimeError):
             if self._client.status == "running":
                 self._client.cancel(running, force=True)
                 self._client.unregister_worker_plugin(self._name)
+
+    def _hand_in(self) -> None:
+        """Give the scheduler as much as there are places for.
+
+        What waits at a worker is lost with it, and counts as if it had been what
+        ended the worker: so it waits here.
+        """
+        while self._waiting and len(self._running) < self._places:
+            key, arguments = self._waiting.popleft()
+            self._tries[key] += 1
+            name = f"{self._name}-{key}-{self._tries[key]}"
+            future = self._client.submit(_do, self._name, arguments, key=name, pure=False)
+            self._running[name] = (key, arguments, future)
+            future.add_done_callback(self._ended.put)
 
     def _of(self, future: Future) -> list[Done]:
         """Give what a future came to; nothing where it is tried again, or nobody asked."""
@@ -164,7 +183,7 @@ class Scheduled:
             self._threads = self._look()
             if self._tries[key] >= MOST_TRIES:
                 return [Done(key, lost=f"the cluster has lost it {MOST_TRIES} times")]
-            self.submit(key, *arguments)
+            self._waiting.append((key, arguments))
             return []
         except OSError:
             raise self._gone() from None
