@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,26 +52,23 @@ def whole_folder(path: Path) -> Iterator[Path]:
     RatchetError
         If the folder can't be written, or the disk is full.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh, lock = _claim(path, _new_folder)
-    except OSError as error:
-        raise RatchetError(
-            f"Can't write to {path.parent}: {error.strerror}. Make the folder writable."
-        ) from error
-    try:
-        fresh.chmod(0o755)  # mkdtemp makes it 0o700, which a team's other members can't read
-        yield fresh
-        _flush_all(fresh)
-        _swap(fresh, path)
-        _flush(path.parent)
-    except OSError as error:
-        if not is_full(error):
-            raise
-        raise RatchetError(no_room(error, path.parent)) from error
-    finally:
-        _remove(fresh)
-        os.close(lock)
+    with ExitStack() as held:
+        try:
+            fresh = held.enter_context(passing_folder(path))
+        except OSError as error:
+            raise RatchetError(
+                f"Can't write to {path.parent}: {error.strerror}. Make the folder writable."
+            ) from error
+        try:
+            fresh.chmod(0o755)  # mkdtemp makes it 0o700, which a team's other members can't read
+            yield fresh
+            _flush_all(fresh)
+            _swap(fresh, path)
+            _flush(path.parent)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise RatchetError(no_room(error, path.parent)) from error
 
 
 @contextmanager
@@ -335,17 +332,13 @@ def _swap(fresh: Path, path: Path) -> None:
         fresh.rename(path)
     elif not _exchange(fresh, path):
         # Here a kill between two steps would leave nothing at ``path``.
-        old, lock = _claim(path, _new_folder)
-        try:
+        with passing_folder(path) as old:
             path.rename(old / path.name)
             try:
                 fresh.rename(path)
             except BaseException:
                 (old / path.name).rename(path)
                 raise
-        finally:
-            _remove(old)
-            os.close(lock)
 
 
 def _exchange(one: Path, other: Path) -> bool:
