@@ -273,20 +273,25 @@ class Bench:
 
     def learns_from_disk(self, candidate: Candidate) -> bool:
         """Tell whether a candidate is fitted on more rows than there are in memory."""
-        streams = self.whole is not None and candidate.share >= 1
-        return streams and self.backend(candidate.backend).streams
+        return self._whole_of(candidate) is not None
+
+    def _whole_of(self, candidate: Candidate) -> Whole | None:
+        """Give all rows if a candidate learns from them, None if those in memory do."""
+        if self.whole is None or candidate.share < 1:
+            return None
+        return self.whole if self.backend(candidate.backend).streams else None
 
     def rows_of(self, trial: TrialResult) -> int:
         """Count the rows that the first fold of a trial was fitted on."""
-        if self.whole is not None and self.learns_from_disk(trial.candidate):
-            return self.whole.train.n_rows
+        whole = self._whole_of(trial.candidate)
+        if whole is not None:
+            return whole.train.n_rows
         return len(self._rows_of(0, trial.candidate.share))
 
     def rows_of_refit(self, trial: TrialResult) -> int:
         """Count the rows that a fit of a trial's candidate on all rows is on."""
-        if self.whole is not None and self.learns_from_disk(trial.candidate):
-            return self.whole.n_rows
-        return len(self.rows)
+        whole = self._whole_of(trial.candidate)
+        return len(self.rows) if whole is None else whole.n_rows
 
     def refit_seconds(self, trial: TrialResult) -> float:
         """Estimate how long a fit on all rows takes, in the threads that it gets."""
@@ -302,8 +307,9 @@ class Bench:
         return self.saved_bytes(trial) * growth / SAVED_PER_SECOND
 
     def _most_rows_of(self, trial: TrialResult) -> float:
-        if self.whole is not None and self.learns_from_disk(trial.candidate):
-            return self.whole.train.n_rows
+        whole = self._whole_of(trial.candidate)
+        if whole is not None:
+            return whole.train.n_rows
         return len(self.plan[0].train) * min(1.0, trial.candidate.share / self.sampled)
 
     def saved_bytes(self, trial: TrialResult) -> int:
@@ -347,9 +353,8 @@ class Bench:
             candidate = replace(trial.candidate, params=self._scaled(found, family), share=1.0)
             with self._lock:
                 transformer, X = self._all_rows(family.preparation)
-            stream = None
-            if self.whole is not None and self.learns_from_disk(trial.candidate):
-                stream = self._stream(transformer, self.whole.train, self.whole.valid)
+            whole = self._whole_of(trial.candidate)
+            stream = self._stream(transformer, whole, "train", "valid")
             rows = Rows(X.values, self.y, self._weights)
             threads = max(1, self.threads // workers)
             looks = Looks(cuts.get(trial.candidate.key))
@@ -449,9 +454,8 @@ class Bench:
         fold = self.plan[place]
         transformer, train, valid = self._matrices(family.preparation, place, candidate.share)
         rows = self._rows_of(place, candidate.share)
-        stream = None
-        if self.whole is not None and self.learns_from_disk(candidate):
-            stream = self._stream(transformer, self.whole.train)
+        whole = self._whole_of(candidate)
+        stream = self._stream(transformer, whole, "train")
         fitted = self._fit(
             candidate,
             Rows(
@@ -507,9 +511,11 @@ class Bench:
             )
         )
 
-    def _stream(self, transformer: Any, *parts: Stored) -> Stream:
+    def _stream(self, transformer: Any, whole: Whole | None, *names: str) -> Stream | None:
         """Have the rows of parts come in batches, as a transformer prepares them."""
-        assert self.whole is not None
+        if whole is None:
+            return None
+        parts: list[Stored] = [getattr(whole, name) for name in names]
         schema, weights = self.schema, self._class_weights
 
         def batches() -> Iterator[Rows]:
@@ -522,7 +528,7 @@ class Bench:
         chosen = self.settings.execution
         execution = chosen if chosen.address is not None else None
         n_rows = sum(part.n_rows for part in parts)
-        return Stream(batches, n_rows, self.whole.folder, execution)
+        return Stream(batches, n_rows, whole.folder, execution)
 
     def _out_of_fold(self, answers: Sequence[np.ndarray]) -> np.ndarray:
         """Put together what the folds say; rows that were valid often get the mean."""
