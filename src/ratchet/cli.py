@@ -70,10 +70,11 @@ SetOption = Annotated[
         metavar="NAME=VALUE",
     ),
 ]
+_VERSION_HELP = "NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out."
 VersionOption = Annotated[
     str | None,
     typer.Option(
-        help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+        help=_VERSION_HELP,
         metavar="REFERENCE",
         show_default=False,
     ),
@@ -82,7 +83,7 @@ ModelArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+        help=_VERSION_HELP,
         show_default=False,
     ),
 ]
@@ -420,8 +421,7 @@ def predict(
     from ratchet import terminal
     from ratchet.progress import RowsProgress
 
-    if quiet:
-        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    _hush(quiet)
     with ExitStack() as stack:
         stack.enter_context(terminal.nothing_on_stdout())
         progress = stack.enter_context(
@@ -465,8 +465,7 @@ def export(
     project = _project(params, set_)
     from ratchet import terminal
 
-    if quiet:
-        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    _hush(quiet)
     with terminal.nothing_on_stdout():
         from ratchet.commands import export as command
 
@@ -486,8 +485,7 @@ def keygen(
     json: JsonOption = False,
 ) -> None:
     """Make a key to sign versions with; RATCHET_SIGNING_PASSPHRASE encrypts it."""
-    if quiet:
-        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    _hush(quiet)
     from ratchet.commands import signing
 
     _print(signing.make_key(file), quiet=quiet, json=json)
@@ -511,8 +509,7 @@ def sign(
 ) -> None:
     """Sign a version: its files, its name and its number."""
     project = _project(params, set_)
-    if quiet:
-        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    _hush(quiet)
     from ratchet.commands import signing
 
     _print(signing.sign(project, reference, key), quiet=quiet, json=json)
@@ -528,8 +525,7 @@ def verify(
 ) -> None:
     """Say whether a version's files are those that were promoted and signed; exit with 1 if not."""
     project = _project(params, set_)
-    if quiet:
-        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    _hush(quiet)
     from ratchet.commands import signing
 
     found = signing.verify(project, reference)
@@ -718,7 +714,7 @@ def serve(
         typer.Option(
             "--version",
             "-m",
-            help="NUMBER, NAME/NUMBER or NAME@ALIAS; the champion if left out.",
+            help=_VERSION_HELP,
             metavar="MODEL",
         ),
     ] = None,
@@ -743,8 +739,7 @@ def serve(
 ) -> None:
     """Answer requests with the champion over HTTP, and with the next one when there is one."""
     project = _project(params, set_)
-    if quiet:
-        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    _hush(quiet)
     from dataclasses import asdict
 
     from ratchet.commands import serve as command
@@ -1001,6 +996,12 @@ def _connected(params: Path) -> "Project":
     return project
 
 
+def _hush(quiet: bool) -> None:
+    """Leave out of the log what is no warning, if that was asked for."""
+    if quiet:
+        logging.getLogger("ratchet").setLevel(logging.WARNING)
+
+
 @contextmanager
 def _watched(
     project: "Project", step: str, *, quiet: bool, json: bool, trials: int | None = None
@@ -1009,8 +1010,7 @@ def _watched(
     from ratchet import terminal
     from ratchet.progress import SearchProgress
 
-    if quiet:
-        logging.getLogger("ratchet").setLevel(logging.WARNING)
+    _hush(quiet)
     with ExitStack() as stack:
         if quiet or json:
             stack.enter_context(terminal.nothing_on_stdout(told=json))

@@ -526,11 +526,8 @@ def log_saved_model(run_id: str, folder: Path, scores: Iterable[Score] = ()) -> 
         status = LoggedModelStatus.FAILED
         try:
             _log_model_params(client, model_id, run.data.params)
-            try:
+            with _written_once():
                 client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
-            except MlflowException as error:
-                if not _is_there_already(error):
-                    raise
             now = _milliseconds()
             measured = [
                 MlflowMetric(
@@ -564,12 +561,9 @@ def _log_model_params(
 ) -> None:
     names = list(params)
     for first in range(0, len(names), _BATCH):
-        try:
+        with _written_once():
             some = {name: params[name] for name in names[first : first + _BATCH]}
             client.log_model_params(model_id, some)
-        except MlflowException as error:
-            if not _is_there_already(error):
-                raise
 
 
 def log_model(model: LoggedModel) -> str:
@@ -1111,6 +1105,16 @@ def log_tables(client: mlflow.MlflowClient, run_id: str, tables: Sequence[Datase
         if not _is_there_already(error):
             raise
         client.log_inputs(run_id, tables)
+
+
+@contextmanager
+def _written_once() -> Iterator[None]:
+    """Let a write be repeated whose answer was lost."""
+    try:
+        yield
+    except MlflowException as error:
+        if not _is_there_already(error):
+            raise
 
 
 def _is_there_already(error: MlflowException) -> bool:

@@ -98,7 +98,7 @@ def prepare_table(
     """
     frame = table.frame
     name = None if data.target is None else expressions.column_of(data.target, frame.columns)
-    y, kept = _target_and_rows(table, data, keep)
+    y, kept = target_and_rows(table, data, keep)
     if not kept.any():
         raise DataError(
             f"data.filter keeps none of the {len(frame):,} rows: {data.filter}."
@@ -159,35 +159,6 @@ def prepare_table(
     )
 
 
-def target_and_rows(
-    table: Table, data: settings.Data, keep: Collection[str] = ()
-) -> tuple[pd.Series | None, np.ndarray]:
-    """Compute the target, if there is one, of the rows of a table, and tell which are kept.
-
-    Parameters
-    ----------
-    table : Table
-        All rows, or a piece of them.
-    data : settings.Data
-        Target and filter.
-    keep : collection of str
-        Columns that the split needs.
-
-    Returns
-    -------
-    pd.Series of shape (n_rows,) or None
-        The target.
-    np.ndarray of shape (n_rows,)
-        bool.
-
-    Raises
-    ------
-    DataError
-        With every problem at once.
-    """
-    return _target_and_rows(table, data, keep)
-
-
 def like_prepared(rows: pd.DataFrame, y: pd.Series | None, prepared: Prepared) -> pd.DataFrame:
     """Give a piece of a table the columns that ``prepare_table`` has given to other rows of it.
 
@@ -235,7 +206,7 @@ def rows_kept(table: Table, data: settings.Data, keep: Collection[str] = ()) -> 
         bool.
     """
     try:
-        return _target_and_rows(table, data, keep)[1]
+        return target_and_rows(table, data, keep)[1]
     except DataError:  # prepare_table will say it, after the checks of the table have been heard
         return np.ones(len(table.frame), dtype=bool)
 
@@ -373,10 +344,32 @@ class _Places:
         return f"{self.table.counted(len(rows), len(marked))}: {listed(rows, most=3)}"
 
 
-def _target_and_rows(
-    table: Table, data: settings.Data, keep: Collection[str]
+def target_and_rows(
+    table: Table, data: settings.Data, keep: Collection[str] = ()
 ) -> tuple[pd.Series | None, np.ndarray]:
-    """Evaluate target and filter; every unknown name and wrong expression is told at once."""
+    """Compute the target, if there is one, of the rows of a table, and tell which are kept.
+
+    Parameters
+    ----------
+    table : Table
+        All rows, or a piece of them.
+    data : settings.Data
+        Target and filter.
+    keep : collection of str
+        Columns that the split needs.
+
+    Returns
+    -------
+    pd.Series of shape (n_rows,) or None
+        The target.
+    np.ndarray of shape (n_rows,)
+        bool.
+
+    Raises
+    ------
+    DataError
+        With every problem at once.
+    """
     problems = _name_problems(table, data, keep)
     y = kept = None
     extra = {}
