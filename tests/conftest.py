@@ -1,6 +1,7 @@
 """What the tests share: an empty MLflow store, made once, and projects on tiny tables."""
 
 import json
+import linecache
 import logging
 import os
 import shlex
@@ -18,7 +19,7 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # every program that a test starts and interrupts, for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _check_lines(filename: str | None = None, check: Callable = linecache.checkcache) -> None:
+    """Do what Python 3.11 does not, where an entry leaves its cache while it walks over it.
+
+    Each doctest has it walk over all of them, and SQLAlchemy takes the lines that
+    it made for a class out when the class is collected, which may be at that moment.
+    """
+    with suppress(KeyError):
+        check(filename)
+
+
+linecache.checkcache = _check_lines
 
 # An experiment, a run or a store of whoever starts the tests must not reach them.
 for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_", "GIT_"))]:

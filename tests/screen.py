@@ -128,10 +128,12 @@ def on_terminal(
                 break
             received += some
             text = received.decode("utf-8", "ignore")
-            screen.feed(text[len(screen.raw) :])
-            typed = look(screen)
-            if typed:
-                os.write(master, typed)
+            # What comes in one piece may draw over itself, and a person saw all of it.
+            for picture in re.split(r"(?=\r)", text[len(screen.raw) :]):
+                screen.feed(picture)
+                typed = look(screen)
+                if typed:
+                    os.write(master, typed)
         else:
             os.kill(pid, 9)
     finally:

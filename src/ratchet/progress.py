@@ -99,6 +99,7 @@ class SearchProgress:
         """Show the step that begins."""
         self._step, self._phase = name, ""
         self._started = self._clock()
+        self._show()
 
     def on_phase(self, text: str) -> None:
         """Show what the step does now, such as ``refit``."""
@@ -108,6 +109,7 @@ class SearchProgress:
         # The other steps are short, and a log is told how long they took.
         if self._step == "train":
             self._line(text)
+        self._show()
 
     def on_start(self, candidate: "Candidate") -> None:
         """Show a candidate that is being tried now."""
@@ -142,6 +144,11 @@ class SearchProgress:
             self._line(", ".join([*self._counts(), *self._best_so_far(), *self._left()]))
 
     # What is on the screen
+
+    def _show(self) -> None:
+        """Draw at once what may be over before the next picture is due."""
+        if self._live.is_started:
+            self._live.refresh()
 
     def _picture(self) -> RenderableType:
         width = self._console.width
