@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, groupby
@@ -89,8 +89,6 @@ class Place:
     """Folder of PostgreSQL's socket."""
     decisions: int
     """Decisions that are to be made."""
-    ends: float
-    """When to stop although they are not made, on the clock ``time.monotonic``."""
 
 
 @dataclass(frozen=True)
@@ -268,22 +266,26 @@ def run(decisions: int, n_processes: int, seconds: float = inf) -> Soak:
         server = held.enter_context(Clone(folder).serve(*command, ready="/health"))
         served = set(psutil.Process().children(recursive=True)) - others
         started = time.monotonic()
-        place = Place(folder, server, postgres.folder, decisions, started + seconds)
+        place = Place(folder, server, postgres.folder, decisions)
         before = _connections(place)
-        members, looked, usage = _together(place, n_processes, served)
+        members, looked, usage = _together(place, n_processes, served, started + seconds)
         took = time.monotonic() - started
         return _told(place, members, looked, usage, (before, _connections(place)), took)
 
 
 def _together(
-    place: Place, n_processes: int, served: set[psutil.Process]
+    place: Place, n_processes: int, served: set[psutil.Process], until: float
 ) -> tuple[list[Worked], Looked, list[Usage]]:
-    """Let the members work until all decisions are made, and look on."""
-    made, answers = processes.Value("i", 0), processes.Queue()
+    """Let the members work until all decisions are made or time is up, and look on.
+
+    Ctrl-C and SIGTERM end it sooner: each member ends what it does, and what was
+    seen until then is told. The second one ends all of them at once.
+    """
+    made, answers, enough = processes.Value("i", 0), processes.Queue(), processes.Event()
     ended, seen = processes.Event(), processes.Queue()
     watcher = processes.Process(target=look, args=(place, ended, seen))
     children = [
-        processes.Process(target=work, args=(place, number, made, answers))
+        processes.Process(target=work, args=(place, number, made, enough, answers))
         for number in range(1, n_processes + 1)
     ]
     usage, worked = [], []
@@ -291,7 +293,14 @@ def _together(
         child.start()
     try:
         while len(worked) < n_processes:
-            time.sleep(MEASURE)
+            try:
+                time.sleep(MEASURE)
+            except KeyboardInterrupt:
+                if enough.is_set():
+                    raise
+                enough.set()
+            if time.monotonic() > until:
+                enough.set()
             usage.append(_usage(served, made.value))
             while not answers.empty():
                 worked.append(answers.get())
@@ -309,8 +318,9 @@ def _together(
     return worked, looked, usage
 
 
-def work(place: Place, number: int, made: Any, answers: Any) -> None:
-    """Decide, until all together have made enough decisions."""
+def work(place: Place, number: int, made: Any, enough: Any, answers: Any) -> None:
+    """Decide, until all together have made enough decisions, or are told that it is enough."""
+    os.setsid()  # Ctrl-C is for the process that tells the result
     hurry()
     os.environ["MLFLOW_TRACKING_URI"] = place.server
     from ratchet.commands import pipeline
@@ -330,7 +340,7 @@ def work(place: Place, number: int, made: Any, answers: Any) -> None:
     leader = pipeline.run(Project.open(root / "params.yaml")).run_id
     _count(made)
     models, seconds, told, usage = [leader], {}, [], []
-    while made.value < place.decisions and time.monotonic() < place.ends:
+    while made.value < place.decisions and not enough.is_set():
         action = chance.choices(list(SHARES), list(SHARES.values()))[0]
         began = time.monotonic()
         try:
@@ -385,7 +395,9 @@ class _Member:
 
 def look(place: Place, ended: Any, seen: Any) -> None:
     """Ask PostgreSQL who the champion is, again and again, until it is told to end."""
-    with psycopg2.connect(_address(place)) as connection:
+    os.setsid()
+    # `with connect()` would begin a transaction, and one sees the same pg_stat_activity throughout.
+    with closing(psycopg2.connect(_address(place))) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
 
@@ -529,7 +541,10 @@ def main() -> None:
     from ratchet.interrupts import terminated_as_interrupt
 
     with terminated_as_interrupt():  # else the servers would go on
-        found = run(given.decisions, given.processes, given.seconds)
+        try:
+            found = run(given.decisions, given.processes, given.seconds)
+        except KeyboardInterrupt:
+            raise SystemExit("It was ended before there was anything to tell.") from None
     wrong = [*found.wrong(), *found.leaks()]
     print(*found.lines(), "", *wrong or ["Nothing is wrong."], sep="\n")  # noqa: T201
     raise SystemExit(bool(wrong))

@@ -66,6 +66,7 @@ class Database:
                 user=unprivileged(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for whoever uses it
             )
         port = [each.removeprefix("port=") for each in self.options if each.startswith("port=")]
         address = f"host={self.folder} user={self.superuser} dbname=postgres"
