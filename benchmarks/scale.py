@@ -6,8 +6,10 @@ trained on and judged by the steps as a user runs them, each a process of its ow
 memory that there is, and once with `data.memory_limit_mb`, so that the table is worked on in
 pieces. Beside them runs a script of a dozen lines of pandas and XGBoost.
 
+`--columns 180` adds so many columns of an instrument's readings to each trip, and
 `--within 600` runs the steps under a limit of the kernel's on the memory that a process may have
-(RLIMIT_DATA, in MB), and says how many times larger the table would be in memory.
+(in MB: by a control group where one may be made, else RLIMIT_DATA), and says how many times larger
+the table would be in memory.
 """
 
 import argparse
@@ -20,9 +22,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -34,26 +37,33 @@ ROWS = (100_000, 1_000_000)
 PER_FILE = 500_000
 # Memory that steps in pieces may take for rows, in MB.
 LIMIT = 60
+# Where a group of processes gets a limit, and the file that has it: the old kind and the new.
+CONTROL_GROUPS = (
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+    (Path("/sys/fs/cgroup"), "memory.max"),
+)
 # Of what the kernel lets a process have, so much is for rows: the libraries take the rest.
 SHARE_FOR_ROWS = 0.1
 STEPS = ("prepare", "train", "evaluate")
 WAYS = ("script", "memory", "pieces")
-SETTINGS = {
+FEATURES = [
+    "PULocationID",
+    "DOLocationID",
+    "trip_distance",
+    "lpep_pickup_datetime",
+    "passenger_count",
+    "payment_type",
+    "trip_type",
+    "RatecodeID",
+]
+# The same trees in each way: the seconds are to be compared.
+TREES, ROUNDS = {"max_depth": 6, "learning_rate": 0.2}, 50
+SETTINGS: dict[str, Any] = {
     "name": "scale",
     "data": {
         "source": "data",
         "target": "minutes(lpep_dropoff_datetime - lpep_pickup_datetime)",
         "filter": "1 <= target <= 60",
-        "features": [
-            "PULocationID",
-            "DOLocationID",
-            "trip_distance",
-            "lpep_pickup_datetime",
-            "passenger_count",
-            "payment_type",
-            "trip_type",
-            "RatecodeID",
-        ],
         "categorical": ["PULocationID", "DOLocationID"],
     },
     "train": {
@@ -62,8 +72,6 @@ SETTINGS = {
         "ensemble": "none",
         "validation": "holdout",
         "search": {"budget_seconds": None, "max_trials": 1},
-        # The same trees in each way: the seconds are to be compared.
-        "backends": {"xgboost": {"n_estimators": 50, "max_depth": 6, "learning_rate": 0.2}},
     },
     "evaluate": {"resamples": 200, "report": False},
     "tracking": {"system_metrics": False},
@@ -73,11 +81,29 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from ratchet.taxi import simulate_month, write_months
-rows, per_file = map(int, sys.argv[3:])
+rows, per_file, columns = map(int, sys.argv[3:])
 n_files = -(-rows // per_file)
 months = [f"{2010 + number // 12}-{number % 12 + 1:02}" for number in range(n_files)]
 write_months(Path(sys.argv[2]), months, rows // n_files)
 few = simulate_month(months[0], 20_000).to_pandas()
+if columns:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    chance = np.random.default_rng(0)
+    for path in sorted(Path(sys.argv[2]).glob("*.parquet")):
+        source = pq.ParquetFile(path)
+        names = [f"reading_{number}" for number in range(columns)]
+        schema = source.schema_arrow
+        for name in names:
+            schema = schema.append(pa.field(name, pa.float64()))
+        with pq.ParquetWriter(path.with_suffix(".wide"), schema) as out:
+            for batch in source.iter_batches(50_000):
+                drawn = chance.integers(0, 256, (columns, len(batch))) / 8
+                arrays = [*batch.columns, *map(pa.array, drawn)]
+                out.write_batch(pa.record_batch(arrays, schema=schema))
+        path.with_suffix(".wide").replace(path)
+    few = next(pq.ParquetFile(path).iter_batches(20_000)).to_pandas()
 print(few.memory_usage(deep=True).sum() / len(few) * rows / 2**20)
 """
 BARE = """
@@ -88,7 +114,7 @@ trips = pd.read_parquet(sys.argv[1])
 target = (trips.lpep_dropoff_datetime - trips.lpep_pickup_datetime).dt.total_seconds() / 60
 kept = target.between(1, 60)
 trips, target = trips[kept], target[kept]
-names = json.loads(sys.argv[2])
+names, trees = json.loads(sys.argv[2])
 X = trips[names].assign(
     hour=trips.lpep_pickup_datetime.dt.hour, weekday=trips.lpep_pickup_datetime.dt.weekday
 ).drop(columns="lpep_pickup_datetime")
@@ -96,11 +122,30 @@ for name in ("PULocationID", "DOLocationID"):
     X[name] = X[name].astype("category")
 part = pd.Series(range(len(X)), X.index).sample(frac=1, random_state=0)
 test, rest = part.index[: len(X) // 5], part.index[len(X) // 5 :]
-model = XGBRegressor(n_estimators=50, max_depth=6, learning_rate=0.2, enable_categorical=True)
+model = XGBRegressor(**trees, enable_categorical=True)
 model.fit(X.loc[rest], target.loc[rest])
 error = ((model.predict(X.loc[test]) - target.loc[test]) ** 2).mean() ** 0.5
 print(error)
 """
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is worked on."""
+
+    folder: Path
+    """Holds it, and all that comes of it."""
+    rows: int
+    """Trips."""
+    columns: int
+    """Readings beside each trip."""
+    rounds: int
+    """Trees that are to be grown."""
+
+    @property
+    def features(self) -> list[str]:
+        """Name the columns that are learned from."""
+        return [*FEATURES, *(f"reading_{number}" for number in range(self.columns))]
 
 
 @dataclass(frozen=True)
@@ -142,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison; exit 1 if a step failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="trips of each table")
+    parser.add_argument("--columns", type=int, default=0, help="readings added to each trip")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="trees")
     parser.add_argument("--limit", type=int, default=LIMIT, help="data.memory_limit_mb, in MB")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="what is measured")
     parser.add_argument("--within", type=int, help="memory that the kernel lets a step have, in MB")
@@ -151,7 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = []
     for rows in given.rows:
         with tempfile.TemporaryDirectory(prefix="scale-", dir=given.folder) as folder:
-            for run in measure(Path(folder), rows, given.ways, given.limit, given.within):
+            table = Table(Path(folder), rows, given.columns, given.rounds)
+            for run in measure(table, given.ways, given.limit, given.within):
                 runs.append(run)
                 if not given.json:
                     sys.stdout.write(f"{told(run)}\n")
@@ -161,39 +209,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(step.failed for run in runs for step in run.steps))
 
 
-def measure(
-    folder: Path, rows: int, ways: Sequence[str], limit: int, within: int | None
-) -> Iterator[Run]:
+def measure(table: Table, ways: Sequence[str], limit: int, within: int | None) -> Iterator[Run]:
     """Make a table, and work on it in each way."""
-    table_mb = make_table(folder / "data", rows)
+    table_mb = make(table)
     if within is not None:
         share = int(SHARE_FOR_ROWS * within)
-        yield in_steps(folder, rows, table_mb, f"within {within} MB", share, within)
+        yield in_steps(table, table_mb, f"within {within} MB", share, within)
         return
     for way in ways:
         if way == "script":
-            yield bare(folder, rows, table_mb)
+            yield bare(table, table_mb)
         else:
             in_pieces = way == "pieces"
-            yield in_steps(folder, rows, table_mb, f"in {way}", limit if in_pieces else None)
+            yield in_steps(table, table_mb, f"in {way}", limit if in_pieces else None)
 
 
-def make_table(folder: Path, rows: int) -> float:
+def make(table: Table) -> float:
     """Write trips of as many months as it takes; give the MB that they take in memory.
 
     In a process of its own: what this one has ever had counts as what its children had.
     """
-    command = [sys.executable, "-c", MAKE, str(ROOT / "src"), str(folder), str(rows), str(PER_FILE)]
+    numbers = map(str, (table.rows, PER_FILE, table.columns))
+    command = [sys.executable, "-c", MAKE, str(ROOT / "src"), str(table.folder / "data"), *numbers]
     made = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(made.stdout)
 
 
 def in_steps(
-    folder: Path, rows: int, table_mb: float, way: str, limit: int | None, within: int | None = None
+    table: Table, table_mb: float, way: str, limit: int | None, within: int | None = None
 ) -> Run:
     """Run the steps of the project on a table."""
+    folder, rows = table.folder, table.rows
     shutil.rmtree(folder / "build", ignore_errors=True)
-    settings = {**SETTINGS, "data": {**SETTINGS["data"], "memory_limit_mb": limit}}  # type: ignore[dict-item]
+    data, train = SETTINGS["data"], SETTINGS["train"]
+    settings = {
+        **SETTINGS,
+        "data": {**data, "features": table.features, "memory_limit_mb": limit},
+        "train": {**train, "backends": {"xgboost": TREES | {"n_estimators": table.rounds}}},
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     steps = []
     for name in STEPS:
@@ -205,10 +258,11 @@ def in_steps(
     return Run(rows, table_mb, way, tuple(steps), scores["test/rmse"])
 
 
-def bare(folder: Path, rows: int, table_mb: float) -> Run:
+def bare(table: Table, table_mb: float) -> Run:
     """Run the bare script on a table."""
-    names = json.dumps(SETTINGS["data"]["features"])  # type: ignore[index]
-    command = [sys.executable, "-c", BARE, str(folder / "data"), names]
+    folder, rows = table.folder, table.rows
+    given = json.dumps([table.features, TREES | {"n_estimators": table.rounds}])
+    command = [sys.executable, "-c", BARE, str(folder / "data"), given]
     out = folder / "bare.txt"
     step = ran("script", command, folder, None, out)
     error = None if step.failed else float(out.read_text().split()[-1])
@@ -222,14 +276,18 @@ def ran(
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
     log = folder / f"{name}.log"
     started = time.monotonic()
-    with log.open("wb") as errors, (out or folder / "out.txt").open("wb") as printed:
+    with (
+        nullcontext() if within is None else confined(within) as confine,
+        log.open("wb") as errors,
+        (out or folder / "out.txt").open("wb") as printed,
+    ):
         process = subprocess.Popen(
             command,
             cwd=folder,
             env=environment,
             stdout=printed,
             stderr=errors,
-            preexec_fn=None if within is None else _limited(within),
+            preexec_fn=confine,
         )
         peak = 0.0
         while process.poll() is None:
@@ -237,7 +295,10 @@ def ran(
             time.sleep(0.02)
     seconds = time.monotonic() - started
     lines = log.read_text(errors="replace").strip().splitlines()
-    failed = "" if process.returncode == 0 else (lines or [f"exit {process.returncode}"])[-1]
+    if process.returncode < 0:
+        failed = f"killed by signal {-process.returncode}"
+    else:
+        failed = "" if process.returncode == 0 else (lines or [f"exit {process.returncode}"])[-1]
     return Step(name, seconds, peak, failed)
 
 
@@ -253,12 +314,35 @@ def _peak_mb(pid: int) -> float:
     return 0.0
 
 
-def _limited(megabytes: int) -> Callable[[], None]:
-    def limit() -> None:
-        most = megabytes * 2**20
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+@contextmanager
+def confined(megabytes: int) -> Iterator[Callable[[], object]]:
+    """Give what has a process get no more memory from the kernel; a control group if it may be.
 
-    return limit
+    A limit of the process itself (RLIMIT_DATA) counts what it has asked for, whether it
+    has used that or not, and so is the stricter one.
+    """
+    most = megabytes * 2**20
+    group = _group(most)
+    if group is None:
+        yield lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        return
+    try:
+        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+    finally:
+        group.rmdir()
+
+
+def _group(most: int) -> Path | None:
+    """Make a control group with so many bytes; None where that may not be."""
+    for top, name in CONTROL_GROUPS:
+        group = top / f"ratchet-scale-{os.getpid()}"
+        with suppress(OSError):
+            group.mkdir()
+            with suppress(OSError):
+                (group / name).write_text(str(most))
+                return group
+            group.rmdir()
+    return None
 
 
 def told(run: Run) -> str:

@@ -192,7 +192,7 @@ def test_more_rows_than_an_extract_has_are_dealt_as_at_once(
 ):
     project = Project.open(tiny(tiny_table(400)))
     at_once = made(project)
-    monkeypatch.setattr(piecewise, "MOST_ROWS", 150)
+    monkeypatch.setattr("ratchet.table.width.SAMPLE", 150)
     monkeypatch.setattr(extract.Extract.__init__, "__defaults__", (150,))
     outcome = prepare.run(in_pieces(project))
     for name in prepare.PARTS:
@@ -209,7 +209,7 @@ def test_copies_of_rows_are_found_although_an_extract_has_few_of_them(
 ):
     rows = tiny_table(400)
     twice = pd.concat([rows, rows], ignore_index=True)
-    monkeypatch.setattr(piecewise, "MOST_ROWS", 100)
+    monkeypatch.setattr("ratchet.table.width.SAMPLE", 100)
     monkeypatch.setattr(extract.Extract.__init__, "__defaults__", (100,))
     project = in_pieces(Project.open(tiny(twice)))
     with pytest.raises(DataError, match="equal a training row in every column"):

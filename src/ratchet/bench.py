@@ -24,7 +24,7 @@ from ratchet.model import Part, as_predictions, raw_answer
 from ratchet.schema import Schema
 from ratchet.search import Candidate, Scored, TrialResult
 from ratchet.settings import Device, Settings, SplitMethod
-from ratchet.table import Stored, encode_target
+from ratchet.table import Stored, encode_target, rows_at_once
 
 _Each = TypeVar("_Each")
 _Made = TypeVar("_Made")
@@ -121,8 +121,8 @@ class Bench:
     threads: int = 0
     """Threads that all fits have together; 0 takes those of the settings, or a thread a core."""
     whole: Whole | None = None
-    """All rows, where ``rows`` are a sample: candidates of a backend that streams learn from all
-    of the train rows when their share is 1."""
+    """All rows, where ``rows`` are a sample: candidates of a backend that takes batches learn from
+    all of the train rows when their share is 1."""
     answers: dict[str, Answer] = field(default_factory=dict)
     """What each candidate said, by its key."""
     spares: dict[str, Spare] = field(default_factory=dict)
@@ -279,7 +279,8 @@ class Bench:
         """Give all rows if a candidate learns from them, None if those in memory do."""
         if self.whole is None or candidate.share < 1:
             return None
-        return self.whole if self.backend(candidate.backend).streams else None
+        takes = self.backend(candidate.backend).takes_batches(self.settings.execution)
+        return self.whole if takes else None
 
     def rows_of(self, trial: TrialResult) -> int:
         """Count the rows that the first fold of a trial was fitted on."""
@@ -517,10 +518,11 @@ class Bench:
             return None
         parts: list[Stored] = [getattr(whole, name) for name in names]
         schema, weights = self.schema, self._class_weights
+        rows = min(ROWS_OF_BATCH, 2 * rows_at_once(len(schema.columns)))
 
         def batches() -> Iterator[Rows]:
             for part in parts:
-                for piece in part.pieces(ROWS_OF_BATCH):
+                for piece in part.pieces(rows):
                     y = encode_target(piece[schema.target], schema)
                     X = transformer.transform(as_features(piece, schema))
                     yield Rows(X, y, None if weights is None else weights[y])

@@ -239,7 +239,7 @@ def train(
     whole : Whole, optional
         All rows, where ``train_rows`` and ``valid_rows`` are samples of what
         doesn't fit in memory. Every family learns on the samples; then the
-        best candidate of a backend that streams learns on all train rows, and
+        best candidate of a backend that takes batches learns on all train rows, and
         is chosen or not by what it says about the sample of the valid rows.
     on_place : callable
         Is told in a sentence where trials run, and why there, where there was a choice.
@@ -615,7 +615,8 @@ def _with_whole(
     """Fit the best candidate that can learn from disk on all train rows, as one more trial."""
     if any(bench.learns_from_disk(trial.candidate) for trial in trials):  # of an earlier search
         return trials
-    streaming = [(backend, family) for backend, family in shelf if backend.streams]
+    execution = bench.settings.execution
+    streaming = [(each, family) for each, family in shelf if each.takes_batches(execution)]
     labels = {Candidate(backend.name, family.name, {}).label for backend, family in streaming}
     tried = [t.candidate for t in ranked(trials, bench.metric) if t.candidate.label in labels]
     tried += [Candidate(b.name, f.name, dict(f.starts[0])) for b, f in streaming]

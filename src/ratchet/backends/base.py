@@ -262,7 +262,9 @@ class Backend(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     """Modules that must be installed; a backend that misses one offers no families."""
     streams: ClassVar[bool] = False
-    """Whether it can learn from rows that come in batches; see ``Request.stream``."""
+    """Whether it can learn from rows that come in batches from disk; see ``Request.stream``."""
+    spreads: ClassVar[bool] = False
+    """Whether it can learn from such rows over the workers of a cluster."""
     deterministic: ClassVar[bool] = False
     """Whether equal requests give models that are equal bit for bit, on one machine. Nobody knows
     that of a backend whose author does not say so."""
@@ -270,6 +272,10 @@ class Backend(ABC):
     def __init__(self, options: Params | None = None) -> None:
         """Take the backend's own section of ``train.backends`` in params.yaml."""
         self.options: Params = options or {}
+
+    def takes_batches(self, execution: Execution) -> bool:
+        """Tell whether it can learn from rows that come in batches, where those would be."""
+        return self.streams if execution.address is None else self.spreads
 
     @property
     def modules(self) -> tuple[str, ...]:

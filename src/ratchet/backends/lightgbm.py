@@ -1,10 +1,15 @@
 """Boosted trees of LightGBM, stopped early."""
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from scipy.special import expit, softmax
 
+from ratchet.backends import spread, team
 from ratchet.backends.base import (
     Backend,
     Choice,
@@ -15,6 +20,8 @@ from ratchet.backends.base import (
     Params,
     Real,
     Request,
+    Rows,
+    Stream,
     Task,
     register,
 )
@@ -33,6 +40,9 @@ from ratchet.backends.options import fixed
 from ratchet.features import Preparation
 from ratchet.problem import ProblemType
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 
 @register
 class LightGBMBackend(Backend):
@@ -48,6 +58,7 @@ class LightGBMBackend(Backend):
     packages: ClassVar[tuple[str, ...]] = ("lightgbm",)
     needs: ClassVar[tuple[str, ...]] = ("lightgbm",)
     deterministic: ClassVar[bool] = True
+    spreads: ClassVar[bool] = True
 
     def doubt(self, family: str, *, threads: int, gpu: bool) -> str:
         """Doubt a graphics processor, whose threads add in any order."""
@@ -94,11 +105,12 @@ class LightGBMBackend(Backend):
                 **({"objective": "regression_l1"} if absolute else {}),
                 **({"device_type": "cuda"} if request.gpu and _sees_a_device() else {}),
                 **request.params,
-                "n_estimators": watch.cap,
+                # What workers grow takes the place of the rounds of this fit.
+                "n_estimators": 1 if request.stream else watch.cap,
                 "metric": "None",
             }
         )
-        valid = request.valid if watch.stops else None
+        valid = request.valid if watch.stops and request.stream is None else None
         train = with_every_class(request.train, request.task.n_classes)
         model.fit(
             train.X,
@@ -108,8 +120,10 @@ class LightGBMBackend(Backend):
             eval_y=(valid.y,) if valid else None,
             eval_metric=_eval_metric(watch, regression) if valid else None,
             categorical_feature=[int(place) for place in np.flatnonzero(request.categorical)],
-            callbacks=[_callback(watch)],
+            callbacks=[_callback(watch)] if request.stream is None else None,
         )
+        if request.stream is not None:
+            model._Booster = _over_workers(model, request, watch, regression=regression)
         # What only training needs must not travel with the model.
         model._evals_result = {}
         model.set_params(n_estimators=watch.best, n_jobs=1)
@@ -152,6 +166,63 @@ def _starts(task: Task) -> tuple[Params, ...]:
         },
         {**usual, "num_leaves": 200, "extra_trees": True, "min_child_samples": 5},
     )
+
+
+def _over_workers(model: Any, request: Request, watch: Watch, *, regression: bool) -> Any:
+    """Boost over the workers of a cluster, with what a model has been told."""
+    from lightgbm import Booster
+
+    stream = request.stream
+    assert stream is not None
+    assert stream.execution is not None
+    unset = ("num_iterations", "num_threads", "n_jobs", "n_estimators")
+    params = {name: value for name, value in model.booster_.params.items() if name not in unset}
+    categorical = [int(place) for place in np.flatnonzero(request.categorical)]
+    growing = _Growing(stream, params, categorical, request.valid, regression=regression)
+    grown = spread.from_checkpoints(stream.execution, growing, watch)
+    return Booster(model_str=grown.model_to_string(num_iteration=watch.best))
+
+
+@dataclass
+class _Growing:
+    """LightGBM's own way to boost over workers."""
+
+    stream: Stream
+    params: dict[str, Any]
+    categorical: list[int]
+    valid: Rows | None
+    _: KW_ONLY
+    regression: bool
+    raw: Any = field(default=0.0, init=False)
+    """Sums of the leaves, of the valid rows."""
+
+    @contextmanager
+    def gathered(
+        self, client: "Client", workers: Sequence[str], grown: Any
+    ) -> Iterator[Callable[[Any, int], Any]]:
+        from lightgbm import Booster
+
+        begun = "" if grown is None else grown.model_to_string(num_iteration=-1)
+        sent = spread.sent_of(self.stream)
+        with team.gathered(client, workers, sent, self.params, self.categorical, begun) as grow:
+            yield lambda _, rounds: Booster(model_str=grow(rounds))
+
+    def n_rounds(self, grown: Any) -> int:
+        return int(grown.current_iteration())
+
+    def answers(self, grown: Any, begun: int) -> Iterator[np.ndarray]:
+        assert self.valid is not None
+        for number in range(begun, self.n_rounds(grown)):
+            # A round's leaves hold what it adds, and those of the first the average as well.
+            self.raw = self.raw + grown.predict(
+                self.valid.X, raw_score=True, start_iteration=number, num_iteration=1
+            )
+            if self.regression:
+                yield self.raw
+            else:
+                yield as_probabilities(
+                    softmax(self.raw, axis=1) if self.raw.ndim == 2 else expit(self.raw)
+                )
 
 
 @cache

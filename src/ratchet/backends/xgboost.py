@@ -1,13 +1,16 @@
 """Boosted trees of XGBoost, stopped early."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ratchet import files
+from ratchet.backends import spread
 from ratchet.backends.base import (
     Backend,
     Family,
@@ -17,6 +20,7 @@ from ratchet.backends.base import (
     Params,
     Real,
     Request,
+    Rows,
     Stream,
     Task,
     register,
@@ -31,8 +35,15 @@ from ratchet.backends.growth import (
     with_every_class,
 )
 from ratchet.backends.options import fixed
+from ratchet.executor import dealing
 from ratchet.features import Preparation
 from ratchet.problem import ProblemType
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# Seconds that workers wait for one that doesn't answer.
+_SILENT = 60
 
 
 @register
@@ -50,6 +61,7 @@ class XGBoostBackend(Backend):
     needs: ClassVar[tuple[str, ...]] = ("xgboost",)
     deterministic: ClassVar[bool] = True
     streams: ClassVar[bool] = True
+    spreads: ClassVar[bool] = True
 
     def doubt(self, family: str, *, threads: int, gpu: bool) -> str:
         """Doubt a graphics processor, whose threads add in any order."""
@@ -197,16 +209,76 @@ def _from_disk(model: Any, request: Request) -> Iterator[None]:
 
 def _over_workers(model: Any, request: Request, watch: Watch, *, regression: bool) -> Any:
     """Boost over the workers of a cluster, with what a model has been told."""
-    from ratchet.backends import spread
-
     assert request.stream is not None
+    assert request.stream.execution is not None
     params = {name: value for name, value in model.get_xgb_params().items() if value is not None}
     if request.task.problem is ProblemType.MULTICLASS:
         params["num_class"] = request.task.n_classes
     del params["n_jobs"]  # a worker knows its own
-    valid = request.valid if watch.stops else None
-    types = model.feature_types
-    return spread.boosted(request.stream, params, types, watch, valid, regression=regression)
+    growing = _Growing(
+        request.stream, params, model.feature_types, request.valid, regression=regression
+    )
+    return spread.from_checkpoints(request.stream.execution, growing, watch)
+
+
+@dataclass(frozen=True)
+class _Growing:
+    """XGBoost's own way to boost over workers."""
+
+    stream: Stream
+    params: dict[str, Any]
+    types: list[str]
+    valid: Rows | None
+    _: KW_ONLY
+    regression: bool
+
+    @contextmanager
+    def gathered(
+        self, client: "Client", workers: Sequence[str], grown: Any
+    ) -> "Iterator[Callable[[Any, int], Any]]":
+        from xgboost import collective
+        from xgboost import dask as over_workers
+
+        with client.as_current():
+            X, y, *weights = dealing.dealt(client, workers, spread.sent_of(self.stream))
+            matrix = over_workers.DaskQuantileDMatrix(
+                client,
+                X,
+                y,
+                weight=weights[0] if weights else None,
+                feature_types=self.types,
+                enable_categorical=True,
+            )
+
+            def grow(grown: Any, rounds: int) -> Any:
+                return over_workers.train(
+                    client,
+                    self.params,
+                    matrix,
+                    num_boost_round=rounds,
+                    xgb_model=grown,
+                    verbose_eval=False,
+                    coll_cfg=collective.Config(timeout=_SILENT),
+                )["booster"]
+
+            yield grow
+
+    def n_rounds(self, grown: Any) -> int:
+        return int(grown.num_boosted_rounds())
+
+    def answers(self, grown: Any, begun: int) -> Iterator[np.ndarray]:
+        assert self.valid is not None
+        seen = self._seen
+        for number in range(begun + 1, self.n_rounds(grown) + 1):
+            said = grown.predict(seen, iteration_range=(0, number))
+            yield said if self.regression else as_probabilities(said)
+
+    @cached_property
+    def _seen(self) -> Any:
+        from xgboost import DMatrix
+
+        assert self.valid is not None
+        return DMatrix(self.valid.X, feature_types=self.types, enable_categorical=True)
 
 
 def _batches(stream: Stream, folder: str, feature_types: list[str]) -> Any:

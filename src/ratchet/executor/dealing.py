@@ -1,7 +1,7 @@
 """Rows that the workers of a cluster hold between them; needs the extra ``dask``."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,11 +65,34 @@ def dealt(
     from dask import array
 
     parts: list[list[Any]] = []
-    for number, arrays in enumerate(batches):
-        sent = client.scatter(list(arrays), workers=[workers[number % len(workers)]], hash=False)
+    for _, arrays, sent in _sent(client, workers, batches):
         held = [
             array.from_delayed(dask.delayed(future), values.shape, values.dtype)
             for future, values in zip(sent, arrays, strict=True)
         ]
         parts.append(held)
     return [array.concatenate(list(each)) for each in zip(*parts, strict=True)]
+
+
+def held(
+    client: "Client", workers: Sequence[str], batches: Iterable[Sequence[np.ndarray]]
+) -> dict[str, list[list[Any]]]:
+    """Deal rows to workers as `dealt` does, for what takes those of one worker together.
+
+    Returns
+    -------
+    dict of str to list of list of distributed.Future
+        The arrays of the batches that each worker has got; those that got none are left out.
+    """
+    parts: dict[str, list[list[Any]]] = {}
+    for worker, _, sent in _sent(client, workers, batches):
+        parts.setdefault(worker, []).append(sent)
+    return parts
+
+
+def _sent(
+    client: "Client", workers: Sequence[str], batches: Iterable[Sequence[np.ndarray]]
+) -> Iterator[tuple[str, Sequence[np.ndarray], list[Any]]]:
+    for number, arrays in enumerate(batches):
+        worker = workers[number % len(workers)]
+        yield worker, arrays, client.scatter(list(arrays), workers=[worker], hash=False)

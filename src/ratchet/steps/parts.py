@@ -31,6 +31,8 @@ ROW = "ratchet_row"
 SHARE_OF_SAMPLE = 1 / 40
 LEAST_SAMPLE = 20_000
 MOST_SAMPLE = 1_000_000
+# Of a wide table it may be fewer, as long as they hold so many values.
+_LEAST_VALUES, _LEAST_OF_WIDE = 2**21, 5_000
 # Fewer rows tell two candidates apart than teach them.
 VALID_OF_TRAIN = 1 / 4
 
@@ -157,4 +159,5 @@ def _most_rows(project: Project, stored: Stored, name: str) -> int:
         return 0
     share = SHARE_OF_SAMPLE if name == "train" else SHARE_OF_SAMPLE * VALID_OF_TRAIN
     room = share * memory.limit(limit) * stored.n_rows / max(1, stored.n_bytes)
-    return int(np.clip(room, LEAST_SAMPLE, MOST_SAMPLE))
+    of_wide = max(_LEAST_OF_WIDE, _LEAST_VALUES // len(stored.names))
+    return int(np.clip(room, min(LEAST_SAMPLE, of_wide), MOST_SAMPLE))

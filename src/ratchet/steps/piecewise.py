@@ -21,7 +21,6 @@ from ratchet.settings import SplitMethod
 from ratchet.splits import Splits
 from ratchet.steps.parts import CLUSTER, PARTS, ROW, carried, refuse_own_names, together
 from ratchet.table import (
-    MOST_ROWS,
     Counting,
     Extract,
     LongTable,
@@ -92,6 +91,8 @@ class InPieces:
     """The time that each row that was kept is dealt by."""
     codes: np.ndarray
     """The part that each row that was kept is in, by its number in ``PARTS``."""
+    n_sampled: int
+    """Rows that tell what all are like, at most."""
 
     @cached_property
     def parts(self) -> dict[str, Stored]:
@@ -125,7 +126,7 @@ class InPieces:
         """The rows that the leader will be fitted on, told from some of them."""
         learned = np.flatnonzero(self.codes <= PARTS.index("valid"))
         seed, choices = self.project.settings.seed, self.project.settings
-        places = learned[splits.sample(len(learned), MOST_ROWS, seed)]
+        places = learned[splits.sample(len(learned), self.n_sampled, seed)]
         taken = []
         for code, name in enumerate(PARTS[:2]):
             own = self.codes[places] == code
@@ -169,7 +170,7 @@ class _Seen:
         data, column, method = choices.data, choices.split.column, choices.split.method
         refuse_own_names(list(long.extents))
         checking = None if rules is None else _Checking(rules, long, data.drop)
-        extract = Extract(choices.seed)
+        extract = Extract(choices.seed, table.rows_of_sample(len(long.extents)))
         labels = _Codes() if method is SplitMethod.STRATIFIED else None
         groups = _Codes() if method is SplitMethod.GROUP else None
         times: list[pd.Series] = []
@@ -232,7 +233,8 @@ def _dealt(project: Project, long: LongTable, seen: _Seen, folder: Path) -> InPi
         codes[getattr(dealt, name)] = code
     dealt = replace(dealt, train=dealt.train[:0], valid=dealt.valid[:0], test=dealt.test[:0])
     extracted = _Extracted(seen.extract.positions)
-    copies = _Copies(prepared, seen.n_kept)
+    n_sampled = table.rows_of_sample(len(long.extents))
+    copies = _Copies(prepared, seen.n_kept, n_sampled)
     writing = _Writing(project, seen, codes, folder)
     counting = Counting(prepared.schema)
     before = 0
@@ -265,17 +267,18 @@ def _dealt(project: Project, long: LongTable, seen: _Seen, folder: Path) -> InPi
         n_filtered_out=long.n_rows - seen.n_kept,
         n_stray=int((codes == _STRAY).sum()),
         findings=report.findings,
-        notes=(*notes, *_sampled(seen.n_kept)),
+        notes=(*notes, *_sampled(seen.n_kept, n_sampled)),
         checked=seen.checked,
         clock=seen.by if choices.split.method is SplitMethod.TIME else None,
         codes=codes,
+        n_sampled=n_sampled,
     )
 
 
-def _sampled(n_kept: int) -> Iterator[str]:
-    if n_kept > MOST_ROWS:
+def _sampled(n_kept: int, most: int) -> Iterator[str]:
+    if n_kept > most:
         yield (
-            f"What columns hold, leaks and the reference of monitor are told from {MOST_ROWS:,} of"
+            f"What columns hold, leaks and the reference of monitor are told from {most:,} of"
             f" {n_kept:,} rows, drawn by chance: the table does not fit in memory."
         )
 
@@ -392,9 +395,9 @@ class _Extracted:
 class _Copies:
     """Takes rows by what they hold, so that of equal rows all are taken or none."""
 
-    def __init__(self, prepared: Prepared, n_rows: int) -> None:
+    def __init__(self, prepared: Prepared, n_rows: int, n_sampled: int) -> None:
         self._names = leakage.compared(prepared.frame, prepared.schema)
-        self._one_of = -(-n_rows // MOST_ROWS)
+        self._one_of = -(-n_rows // n_sampled)
         self._frames: list[pd.DataFrame] = []
         self._codes: list[np.ndarray] = []
 

@@ -417,17 +417,20 @@ class _Learned:
         """Say what is learned on a sample and what on all rows."""
         assert self.sampled is not None
         n_train, n_valid = self.sampled
-        address = project.settings.execution.address
+        execution = project.settings.execution
+        address = execution.address
         megabytes = (self.train.stored.n_bytes + self.valid.stored.n_bytes) / 2**20
         streaming = [
             name
             for name in backends.available()
-            if backends.get(name, project.settings.train.backends.get(name)).streams
+            if backends.get(name, project.settings.train.backends.get(name)).takes_batches(
+                execution
+            )
         ]
         return (
             f"the rows take {megabytes:,.0f} MB and their copies do not fit in memory"
             f" (data.memory_limit_mb): the families learn on a sample of {n_train:,} rows,"
-            f" {n_valid:,} choose among them, and {' and '.join(streaming)} learns on all rows"
+            f" {n_valid:,} choose among them, and {' or '.join(streaming)} learns on all rows"
             f" {'from disk' if address is None else f'over the cluster at {address}'}"
         )
 

@@ -1,6 +1,6 @@
 """Reads a file or a folder of parquet or CSV, and prepares the columns a model may see."""
 
-from ratchet.table.extract import MOST_ROWS, Extract
+from ratchet.table.extract import Extract
 from ratchet.table.keeping import (
     PartWriter,
     read_array,
@@ -8,7 +8,7 @@ from ratchet.table.keeping import (
     row_hashes,
     write_parquet,
 )
-from ratchet.table.long import ROWS_AT_ONCE, LongTable, bytes_of_source
+from ratchet.table.long import LongTable, bytes_of_source
 from ratchet.table.pieces import Piece, TableFile, one_schema
 from ratchet.table.preparing import (
     Counting,
@@ -23,11 +23,10 @@ from ratchet.table.preparing import (
 )
 from ratchet.table.reading import MAX_EXACT, Table, read_table, table_files
 from ratchet.table.stored import Picked, Stored
+from ratchet.table.width import rows_at_once, rows_of_sample
 
 __all__ = [
     "MAX_EXACT",
-    "MOST_ROWS",
-    "ROWS_AT_ONCE",
     "Counting",
     "Extract",
     "LongTable",
@@ -48,7 +47,9 @@ __all__ = [
     "read_parquet",
     "read_table",
     "row_hashes",
+    "rows_at_once",
     "rows_kept",
+    "rows_of_sample",
     "table_files",
     "target_and_rows",
     "with_statistics",

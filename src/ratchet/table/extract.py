@@ -8,9 +8,6 @@ import pandas as pd
 from ratchet.table.long import LongTable
 from ratchet.table.reading import Table
 
-MOST_ROWS = 100_000
-"""Rows that are drawn; a table of no more is there as a whole."""
-
 # Classes of which each must be there; with more different values it is no class.
 _MOST_CLASSES = 1_000
 # Rows of a fault that are shown.
@@ -25,8 +22,8 @@ class Extract:
     rows that make a difference there are kept whether they are drawn or not.
     """
 
-    def __init__(self, seed: int, most: int = MOST_ROWS) -> None:
-        """Draw so many rows at most."""
+    def __init__(self, seed: int, most: int) -> None:
+        """Draw so many rows at most; a table of no more is there as a whole."""
         self._seed, self._most = seed, most
         self._drawn: list[pd.DataFrame] = []
         self._keys: list[np.ndarray] = []

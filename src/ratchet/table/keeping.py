@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from ratchet import files
 from ratchet.errors import RatchetError
 from ratchet.table.opening import reason
+from ratchet.table.width import rows_at_once
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -40,9 +41,6 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
 class PartWriter:
     """Writes a frame piece by piece, as ``write_parquet`` writes it at once but in more groups."""
 
-    GROUP = 2**16
-    """Rows of a group."""
-
     def __init__(self, path: Path) -> None:
         """Write to a file, whose folder is the caller's to put in its place when all is done."""
         self._path = path
@@ -65,8 +63,9 @@ class PartWriter:
                 self._file = pq.ParquetWriter(self._path, rows.schema, write_page_checksum=True)
         self._waiting.append(rows.cast(self._file.schema))
         self.n_rows += len(rows)
-        while sum(map(len, self._waiting)) >= self.GROUP:
-            self._write(self.GROUP)
+        group = rows_at_once(rows.num_columns)
+        while sum(map(len, self._waiting)) >= group:
+            self._write(group)
 
     def close(self) -> None:
         """Write what waits, and end the file."""

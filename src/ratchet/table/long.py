@@ -17,9 +17,7 @@ from ratchet.table.opening import common_names, kind_of, place, reading
 from ratchet.table.pieces import TableFile
 from ratchet.table.reading import Extent, Table, table_files, to_pandas
 from ratchet.table.text import Guess
-
-ROWS_AT_ONCE = 2**16
-"""Rows of a piece."""
+from ratchet.table.width import rows_at_once
 
 # A text of a file takes so many bytes in memory beside its letters, and what is packed so many
 # times as many as it does on disk.
@@ -88,8 +86,13 @@ class LongTable:
         """Give some of the rows as a table that knows where they stand."""
         return Table(frame, self.paths, self.rows_per_file, self.notes, self.left_out, positions)
 
-    def pieces(self, rows: int = ROWS_AT_ONCE) -> Iterator[Table]:
+    def pieces(self, rows: int | None = None) -> Iterator[Table]:
         """Give all rows in their order, so many at a time; a file begins a piece of its own.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Rows of a piece; None takes as many as suits the number of columns.
 
         Raises
         ------
@@ -98,7 +101,7 @@ class LongTable:
         """
         before = 0
         for file, n in zip(self.files, self.rows_per_file, strict=True):
-            for piece in file.pieces(rows):
+            for piece in file.pieces(rows or rows_at_once(len(self.extents))):
                 plain = piece.table.select([*self.extents])
                 if file.text is None:
                     plain = as_plain(plain, file.path)
@@ -152,7 +155,7 @@ def _columns(files: Sequence[TableFile], paths: Sequence[Path], drop: Collection
     schemas = [file.schema for file in files]
     headers, names, notes = chosen(schemas, paths, None, drop)
     files = [_only(file, names) for file in files]
-    looks = [[_look(file, name) for name in names] for file in files]
+    looks = [_look(file, names) for file in files]
     readers, extents = {}, {}
     rows = tuple(file.n_rows or 0 for file in files)
     for number, name in enumerate(names):
@@ -192,20 +195,27 @@ def _extent(n_rows: int, kind: pa.DataType, seen: Sequence[_Look]) -> Extent:
     return Extent(empty=n_values == 0, gaps=n_values < n_rows, large=large)
 
 
-def _look(file: TableFile, name: str) -> _Look:
-    """Count a column's values, from the statistics where the file has them."""
+def _look(file: TableFile, names: Sequence[str]) -> list[_Look]:
+    """Count the values of columns, from the statistics where the file has them."""
     with reading(file.path, parquet=True), pq.ParquetFile(file.path) as opened:
-        metadata = opened.metadata
-        whole = pa.types.is_integer(file.schema.field(name).type)
-        number = [metadata.schema.column(n).path for n in range(metadata.num_columns)].index(name)
-        looks = []
-        for group in range(metadata.num_row_groups):
-            known = metadata.row_group(group).column(number).statistics
-            if known is None or not known.has_null_count or (whole and not known.has_min_max):
-                looks.append(_read(opened, group, name, whole))
-                continue
-            bounds = (int(known.min), int(known.max)) if whole else None
-            looks.append(_Look(metadata.row_group(group).num_rows - known.null_count, bounds))
+        columns = opened.metadata.schema
+        numbers = {columns.column(n).path: n for n in range(len(columns))}
+        return [
+            _look_at(opened, name, numbers[name], pa.types.is_integer(file.schema.field(name).type))
+            for name in names
+        ]
+
+
+def _look_at(opened: pq.ParquetFile, name: str, number: int, whole: bool) -> _Look:
+    metadata = opened.metadata
+    looks = []
+    for group in range(metadata.num_row_groups):
+        known = metadata.row_group(group).column(number).statistics
+        if known is None or not known.has_null_count or (whole and not known.has_min_max):
+            looks.append(_read(opened, group, name, whole))
+            continue
+        bounds = (int(known.min), int(known.max)) if whole else None
+        looks.append(_Look(metadata.row_group(group).num_rows - known.null_count, bounds))
     bounds_ = [look.bounds for look in looks if look.bounds is not None]
     ends = (min(low for low, _ in bounds_), max(high for _, high in bounds_)) if bounds_ else None
     return _Look(sum(look.n_values for look in looks), ends)
@@ -228,7 +238,7 @@ def _texts(files: Sequence[TableFile], paths: Sequence[Path], drop: Collection[s
     rows = []
     for file in files:
         n = 0
-        for piece in file.pieces(ROWS_AT_ONCE):
+        for piece in file.pieces(rows_at_once(len(names))):
             n += len(piece.table)
             for name, guess in guesses.items():
                 guess.see(piece.table[name])

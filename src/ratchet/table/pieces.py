@@ -15,9 +15,7 @@ from ratchet.table.columnar import as_plain, parquet_schema
 from ratchet.table.opening import kind_of, reading
 from ratchet.table.reading import to_pandas
 from ratchet.table.text import TextFile, as_kind
-
-# A column chunk is read so many bytes at a time, not at once.
-_BUFFER = 2**20
+from ratchet.table.width import buffer_size
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,8 @@ class TableFile:
 
     def _parquet(self, rows: int, start: int) -> Iterator[tuple[pa.Table, float]]:
         with reading(self.path, parquet=True):
-            file = pq.ParquetFile(self.path, buffer_size=_BUFFER)
+            # A column chunk is read so many bytes at a time, not at once.
+            file = pq.ParquetFile(self.path, buffer_size=buffer_size(len(self.schema.names)))
         with file:
             before, groups = 0, list(range(file.num_row_groups))
             while groups and before + (n := file.metadata.row_group(groups[0]).num_rows) <= start:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratchet.table.keeping import reading_part
-from ratchet.table.long import ROWS_AT_ONCE, parquet_bytes
+from ratchet.table.long import parquet_bytes
+from ratchet.table.width import buffer_size, rows_at_once
 
 
 class Picked:
@@ -63,14 +64,14 @@ class Stored:
         return cls(path, made_by, n_rows, parquet_bytes(path))
 
     def pieces(
-        self, rows: int = ROWS_AT_ONCE, columns: Sequence[str] | None = None
+        self, rows: int | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[pd.DataFrame]:
         """Give the rows in their order, so many at a time.
 
         Parameters
         ----------
-        rows : int
-            Rows of a piece.
+        rows : int, optional
+            Rows of a piece; None takes as many as suits the number of columns.
         columns : sequence of str, optional
             Columns to read; None reads all.
 
@@ -80,9 +81,15 @@ class Stored:
             If a part of the file can't be read.
         """
         with reading_part(self.path, self.made_by):
-            file = self._opened()
+            n_columns = len(columns or self.names)
+            file = pq.ParquetFile(
+                self.path,
+                page_checksum_verification=True,
+                # Else what a group of rows holds of a column is read at once.
+                buffer_size=buffer_size(n_columns),
+            )
         with file:
-            batches = file.iter_batches(batch_size=rows, columns=columns)
+            batches = file.iter_batches(batch_size=rows or rows_at_once(n_columns), columns=columns)
             while True:
                 with reading_part(self.path, self.made_by):
                     batch = next(batches, None)
@@ -104,9 +111,6 @@ class Stored:
             pq.ParquetFile(self.path, page_checksum_verification=True) as file,
         ):
             return file.read(columns=[name]).to_pandas()[name]
-
-    def _opened(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self.path, page_checksum_verification=True)
 
     @property
     def names(self) -> list[str]:

@@ -1,0 +1,48 @@
+"""How many rows are held at once where a table is worked on in pieces: fewer of a wide one."""
+
+ROWS_AT_ONCE = 2**16
+"""Most rows of a piece."""
+SAMPLE = 100_000
+"""Most rows that are drawn to tell what all of them are like."""
+
+# What is read of each column at a time from a file, and of all columns together, in bytes.
+_BUFFER, _BUFFERS = 2**20, 2**25
+_LEAST_BUFFER = 2**16
+# Values of a piece, of which there are a few copies while it is worked on, and its fewest rows.
+_VALUES = 2**20
+_LEAST_ROWS = 2**10
+# Values of the rows that tell what all of them are like, and the fewest such rows of a wide table.
+_SAMPLE_VALUES, _LEAST_SAMPLE = 4_000_000, 10_000
+
+
+def rows_at_once(n_columns: int) -> int:
+    """Give the rows of a piece of a table.
+
+    Examples
+    --------
+    >>> rows_at_once(20), rows_at_once(200)
+    (52428, 5242)
+    """
+    return max(_LEAST_ROWS, min(ROWS_AT_ONCE, _VALUES // max(1, n_columns)))
+
+
+def rows_of_sample(n_columns: int) -> int:
+    """Give the rows that are drawn to tell what all rows of a table are like.
+
+    Examples
+    --------
+    >>> rows_of_sample(20), rows_of_sample(200)
+    (100000, 20000)
+    """
+    return min(SAMPLE, max(_LEAST_SAMPLE, _SAMPLE_VALUES // max(1, n_columns)))
+
+
+def buffer_size(n_columns: int) -> int:
+    """Give the bytes of a column that are read from a file at a time.
+
+    Examples
+    --------
+    >>> buffer_size(20), buffer_size(200)
+    (1048576, 167772)
+    """
+    return max(_LEAST_BUFFER, min(_BUFFER, _BUFFERS // max(1, n_columns)))
