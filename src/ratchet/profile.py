@@ -12,6 +12,7 @@ import pandas as pd
 
 from ratchet import files
 from ratchet.schema import Kind
+from ratchet.table import rows_of_sample
 
 # A profile of more rows looks the same and takes longer.
 MAX_ROWS = 50_000
@@ -39,11 +40,12 @@ class ColumnProfile:
     """Its range, or its most frequent labels; empty where every value is missing."""
 
 
-def shown(n_rows: int) -> np.ndarray:
+def shown(n_rows: int, n_columns: int) -> np.ndarray:
     """Give the places of the rows that a profile of so many shows, in their order."""
-    if n_rows <= MAX_ROWS:
+    most = min(MAX_ROWS, rows_of_sample(n_columns))
+    if n_rows <= most:
         return np.arange(n_rows)
-    return np.sort(np.random.RandomState(0).choice(n_rows, MAX_ROWS, replace=False))
+    return np.sort(np.random.RandomState(0).choice(n_rows, most, replace=False))
 
 
 def write(path: Path, frame: pd.DataFrame, title: str, n_rows: int | None = None) -> None:
@@ -62,7 +64,7 @@ def write(path: Path, frame: pd.DataFrame, title: str, n_rows: int | None = None
     """
     from skrub import TableReport
 
-    rows = frame.iloc[shown(len(frame))]
+    rows = frame.iloc[shown(*frame.shape)]
     # Its axis ends at the year 9999, with a margin: so long a time is shown by its years.
     long = [name for name in rows.select_dtypes("datetime") if _years(rows[name]) > MAX_YEARS]
     rows = rows.assign(**{str(name): rows[name].dt.year for name in long})

@@ -119,7 +119,8 @@ class InPieces:
     @cached_property
     def profiled(self) -> pd.DataFrame:
         """The training rows that the profile shows."""
-        return self._plain(self.parts["train"].rows(profile.shown(self.rows["train"])))
+        places = profile.shown(self.rows["train"], len(self._plain(self.heads["train"]).columns))
+        return self._plain(self.parts["train"].rows(places))
 
     @cached_property
     def reference(self) -> Reference:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ratchet import files
 from ratchet.errors import RatchetError
 from ratchet.table.opening import reason
-from ratchet.table.width import rows_at_once
+from ratchet.table.width import rows_of_group
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -63,7 +63,7 @@ class PartWriter:
                 self._file = pq.ParquetWriter(self._path, rows.schema, write_page_checksum=True)
         self._waiting.append(rows.cast(self._file.schema))
         self.n_rows += len(rows)
-        group = rows_at_once(rows.num_columns)
+        group = rows_of_group(rows.num_columns)
         while sum(map(len, self._waiting)) >= group:
             self._write(group)
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ratchet.table.keeping import reading_part
 from ratchet.table.long import parquet_bytes
+from ratchet.table.pieces import cut, group_by_group
 from ratchet.table.width import buffer_size, rows_at_once
 
 
@@ -88,14 +89,10 @@ class Stored:
                 # Else what a group of rows holds of a column is read at once.
                 buffer_size=buffer_size(n_columns),
             )
+        at_once = rows or rows_at_once(n_columns)
         with file:
-            batches = file.iter_batches(batch_size=rows or rows_at_once(n_columns), columns=columns)
-            while True:
-                with reading_part(self.path, self.made_by):
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                yield pa.Table.from_batches([batch]).to_pandas()
+            for piece, _ in cut(self._blocks(file, at_once, columns), at_once):
+                yield piece.to_pandas()
 
     def rows(self, places: np.ndarray) -> pd.DataFrame:
         """Give the rows at places, which are sorted."""
@@ -111,6 +108,17 @@ class Stored:
             pq.ParquetFile(self.path, page_checksum_verification=True) as file,
         ):
             return file.read(columns=[name]).to_pandas()[name]
+
+    def _blocks(
+        self, file: pq.ParquetFile, rows: int, columns: Sequence[str] | None
+    ) -> Iterator[tuple[pa.Table, float]]:
+        batches = group_by_group(file, rows, range(file.num_row_groups), columns)
+        while True:
+            with reading_part(self.path, self.made_by):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield pa.Table.from_batches([batch]), 0.0
 
     @property
     def names(self) -> list[str]:

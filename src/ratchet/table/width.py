@@ -10,6 +10,7 @@ _BUFFER, _BUFFERS = 2**20, 2**25
 _LEAST_BUFFER = 2**16
 # Values of a piece, of which there are a few copies while it is worked on, and its fewest rows.
 _VALUES = 2**20
+_VALUES_OF_GROUP = 2**22
 _LEAST_ROWS = 2**10
 # Values of the rows that tell what all of them are like, and the fewest such rows of a wide table.
 _SAMPLE_VALUES, _LEAST_SAMPLE = 4_000_000, 10_000
@@ -24,6 +25,17 @@ def rows_at_once(n_columns: int) -> int:
     (52428, 5242)
     """
     return max(_LEAST_ROWS, min(ROWS_AT_ONCE, _VALUES // max(1, n_columns)))
+
+
+def rows_of_group(n_columns: int) -> int:
+    """Give the rows of a group in a file: larger than a piece, as each costs memory to know of.
+
+    Examples
+    --------
+    >>> rows_of_group(20), rows_of_group(200)
+    (65536, 20971)
+    """
+    return max(_LEAST_ROWS, min(ROWS_AT_ONCE, _VALUES_OF_GROUP // max(1, n_columns)))
 
 
 def rows_of_sample(n_columns: int) -> int:
