@@ -2,6 +2,7 @@
 
 import gzip
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +10,7 @@ import pytest
 
 from ratchet.errors import DataError
 from ratchet.schema import Kind
-from ratchet.table import TableFile, one_schema
+from ratchet.table import Stored, TableFile, one_schema
 from ratchet.table import text as text_module
 
 
@@ -123,3 +124,22 @@ def test_a_column_of_lists_is_refused_only_where_it_is_needed(tmp_path):
     assert file.frame(piece.table, {"x": Kind.NUMBER})["x"].tolist() == [1]
     with pytest.raises(DataError, match="column 'y' is of type list"):
         file.frame(piece.table, {"y": Kind.NUMBER})
+
+
+@pytest.mark.parametrize("by", ["file", "part"])
+def test_what_was_read_of_a_file_is_not_kept_until_its_end(tmp_path, by):
+    path, rng = tmp_path / "long.parquet", np.random.default_rng(0)
+    table = pa.table({f"x{n}": rng.normal(size=80_000) for n in range(10)})
+    pq.write_table(table, path, row_group_size=2_000)
+    del table
+    before, held = pa.total_allocated_bytes(), []
+    if by == "file":
+        pieces = (piece.table for piece in TableFile.open(path).pieces(1_000))
+    else:
+        pieces = Stored.open(path, made_by="prepare").pieces(1_000)
+    n_rows = 0
+    for piece in pieces:
+        n_rows += len(piece)
+        held.append(pa.total_allocated_bytes() - before)
+    assert n_rows == 80_000
+    assert max(held) < 3_000_000  # of 6,400,000
