@@ -26,6 +26,7 @@ from ratchet.metrics import (
     default,
     for_problem,
     named,
+    on_record,
     score,
     stopping,
     stopping_loss,
@@ -1012,6 +1013,20 @@ def test_a_function_of_the_users_travels_to_another_process(project):
     there = pickle.loads(pickle.dumps(metric))
     assert there == metric
     assert hash(there) == hash(metric)
+
+
+def test_a_function_that_only_a_record_names_is_not_even_imported(project, tmp_path, monkeypatch):
+    mark = tmp_path / "was_here"
+    (tmp_path / "stranger.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\ndef cost(y, said):\n    return 0.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for chosen in ("rmse", "", f"{project}:cost"):
+        with pytest.raises(SettingsError, match="names the function stranger:cost as its metric"):
+            on_record("stranger:cost", REGRESSION, chosen)
+    assert not mark.exists()
+    assert on_record(f"{project}:cost", REGRESSION, f"{project}:cost").name == "cost"
+    assert on_record("mae", REGRESSION, "").name == "mae"
 
 
 @pytest.mark.parametrize(

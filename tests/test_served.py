@@ -24,7 +24,7 @@ def test_the_champion_answers_as_the_leader_did(project):
     saved = tracking.load_model(str(project.trained / "model"))
     assert np.array_equal(ours.values, model.predict(saved, raw, loaded.schema).values)
     assert loaded.label == f"{version.model}/1"
-    assert loaded.metric.name == Leader.load(project).metric
+    assert loaded.metric("auto").name == Leader.load(project).metric
     for name in ("1", f"{version.model}/1", f"{version.model}@champion"):
         assert served.find(project, name) == version
     with pytest.raises(StoreError, match="names a run, which is no version"):

@@ -60,7 +60,8 @@ def read(project: Project, a: str, b: str) -> Comparison:
     tracking.connect(project)
     with tempfile.TemporaryDirectory(prefix="ratchet-") as folder:
         first, second = (
-            Training.of(letter, text, Path(folder)) for letter, text in (("A", a), ("B", b))
+            Training.of(letter, text, Path(folder), project.settings.train.metric or "")
+            for letter, text in (("A", a), ("B", b))
         )
         return _compared(project, first, second)
 

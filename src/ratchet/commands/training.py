@@ -43,9 +43,11 @@ class Training:
     """The run of the training."""
     folder: Path
     """Where copies of its artifacts go."""
+    chosen: str
+    """``train.metric`` of the settings that are used now."""
 
     @classmethod
-    def of(cls, letter: str, text: str, folder: Path) -> "Training":
+    def of(cls, letter: str, text: str, folder: Path, chosen: str) -> "Training":
         """Find the training that a person means.
 
         Raises
@@ -68,6 +70,7 @@ class Training:
             asked.step if asked is not None and other else "",
             record,
             folder,
+            chosen,
         )
 
     @cached_property
@@ -104,7 +107,7 @@ class Training:
         """The score that it optimised, where it can be found here."""
         if self.schema is None or not self.leader:
             return None
-        return _metric(str(self.leader.get("metric_reference")), self.schema)
+        return _metric(str(self.leader.get("metric_reference")), self.schema, self.chosen)
 
     @cached_property
     def trials(self) -> pd.DataFrame | None:
@@ -241,9 +244,9 @@ def _json_of(path: Path | None) -> Any:
         return None
 
 
-def _metric(name: str, schema: Schema) -> Metric | None:
+def _metric(name: str, schema: Schema, chosen: str) -> Metric | None:
     try:
-        return metrics.named(name, schema.problem)
+        return metrics.on_record(name, schema.problem, chosen)
     except (RatchetError, ImportError):  # a function of the user's that this checkout has not
         return None
 

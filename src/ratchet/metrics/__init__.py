@@ -1,7 +1,7 @@
 """What a score is called, how it is computed, and which way is better."""
 
 from ratchet.metrics.base import Metric, Predictions, Scorer, Sums, score
-from ratchet.metrics.catalogue import default, for_problem, named
+from ratchet.metrics.catalogue import default, for_problem, named, on_record
 from ratchet.metrics.probabilities import calibration_bins
 from ratchet.metrics.stopping import best_threshold, stopping_loss
 
@@ -15,6 +15,7 @@ __all__ = [
     "default",
     "for_problem",
     "named",
+    "on_record",
     "score",
     "stopping_loss",
 ]

@@ -35,6 +35,35 @@ SCIKIT_LEARN_NAMES = {
 """scikit-learn's names of scorers for metrics that have another one here."""
 
 
+def on_record(name: str, problem: ProblemType, chosen: str) -> Metric:
+    """Find a metric that a run on record names, as `named` does; but no function of its choice.
+
+    To import a module runs it, and whoever may write to the store may write a
+    record. So a function is taken only if the user's own settings name it.
+
+    Parameters
+    ----------
+    name : str
+        What the record says.
+    problem : ProblemType
+        What the target poses.
+    chosen : str
+        ``train.metric`` of the settings that are used now.
+
+    Raises
+    ------
+    SettingsError
+        If the record names a function and the settings don't, or as in `named`.
+    """
+    if ":" in name and name != chosen:
+        raise SettingsError(
+            f"The record of the training names the function {name} as its metric, which is called"
+            f" only if train.metric names it, too, and that is {chosen or 'not set'}. If you know"
+            f" the function, set train.metric to {name}."
+        )
+    return named(name, problem)
+
+
 def named(name: str, problem: ProblemType) -> Metric:
     """Find a metric by its name, that of a scikit-learn scorer, or a function's import path.
 

@@ -44,17 +44,24 @@ class Served:
         """Short name for people, e.g. ``"taxi/3"``."""
         return self.version.label
 
-    @property
-    def metric(self) -> Metric:
-        """The score that it was chosen by.
+    def metric(self, chosen: str) -> Metric:
+        """Give the score that it was chosen by.
+
+        Parameters
+        ----------
+        chosen : str
+            ``train.metric`` of the settings that are used now: a function is called
+            only if they name it.
 
         Raises
         ------
         StoreError
             If its run doesn't say.
+        SettingsError
+            If its run names a function and the settings don't.
         """
         leader = _read(self.training.run_id, "leader.json", json.loads)
-        return metrics.named(str(leader["metric_reference"]), self.schema.problem)
+        return metrics.on_record(str(leader["metric_reference"]), self.schema.problem, chosen)
 
 
 def find(project: Project, reference: str | None = None) -> Version:

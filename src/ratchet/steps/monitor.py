@@ -390,7 +390,7 @@ def _scored(
         told.append(f"The live score is that of the {int(known.sum()):,} rows with a known label.")
     places = np.flatnonzero(known)
     live = drift.live_score(
-        version.metric,
+        version.metric(project.settings.train.metric or ""),
         table.encode_target(y[known].reset_index(drop=True), schema),
         said.only(places),
         tested,
