@@ -1,6 +1,7 @@
 """Rows that do not fit: XGBoost learns from disk, others on a sample, and all are judged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +225,20 @@ def test_a_table_fits_with_its_copies(megabytes, n_bytes, fits):
 def test_memory_is_what_is_free_here_or_in_the_container():
     assert 0 < memory.available() <= memory.psutil.virtual_memory().total
     assert memory.limit(None) < memory.available() * 1.5
+
+
+def test_ctrl_c_while_pages_are_made_comes_through(tmp_path):
+    rows, asked = numbers(2000), []
+    whole = in_batches(rows, tmp_path, size=300)
+
+    def batches():
+        for batch in whole.batches():
+            asked.append(len(batch.y))
+            if len(asked) == 10:
+                raise KeyboardInterrupt
+            yield batch
+
+    with pytest.raises(KeyboardInterrupt):
+        backends.get("xgboost").fit(request(replace(whole, batches=batches), rows))
+    assert len(asked) == 10
+    assert not list(tmp_path.iterdir())

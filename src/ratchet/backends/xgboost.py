@@ -191,11 +191,19 @@ def _from_disk(model: Any, request: Request) -> Iterator[None]:
         yield
         return
     from xgboost import DMatrix, ExtMemQuantileDMatrix
+    from xgboost.core import XGBoostError
 
     stream = request.stream
     with files.passing_folder(stream.folder / "pages") as folder:
-        batches = _batches(stream, str(folder), model.feature_types)
-        pages = ExtMemQuantileDMatrix(batches, nthread=model.n_jobs, enable_categorical=True)
+        stops: list[BaseException] = []
+        batches = _batches(stream, str(folder), model.feature_types, stops)
+        try:
+            pages = ExtMemQuantileDMatrix(batches, nthread=model.n_jobs, enable_categorical=True)
+        except XGBoostError:
+            if not stops:
+                raise
+        if stops:
+            raise stops[0]
 
         def matrix(ref: Any, **given: Any) -> Any:
             return pages if ref is None else DMatrix(**given, nthread=model.n_jobs)
@@ -281,8 +289,14 @@ class _Growing:
         return DMatrix(self.valid.X, feature_types=self.types, enable_categorical=True)
 
 
-def _batches(stream: Stream, folder: str, feature_types: list[str]) -> Any:
-    """Make what XGBoost asks for one batch after the other, as often as it likes."""
+def _batches(
+    stream: Stream, folder: str, feature_types: list[str], stops: list[BaseException]
+) -> Any:
+    """Make what XGBoost asks for one batch after the other, as often as it likes.
+
+    It is asked from C, through which no Ctrl-C comes: that is put into ``stops``, and the
+    rows end there.
+    """
     from xgboost import DataIter
 
     class Batches(DataIter):
@@ -291,8 +305,12 @@ def _batches(stream: Stream, folder: str, feature_types: list[str]) -> Any:
             super().__init__(cache_prefix=str(Path(folder) / "page"))
 
         def next(self, input_data: Callable[..., None]) -> bool:
-            rows = next(self._rows, None)
-            if rows is None:
+            try:
+                rows = next(self._rows, None)
+            except (KeyboardInterrupt, SystemExit) as stop:
+                stops.append(stop)
+                return False
+            if rows is None or stops:
                 return False
             input_data(data=rows.X, label=rows.y, weight=rows.weights, feature_types=feature_types)
             return True
