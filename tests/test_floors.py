@@ -32,7 +32,6 @@ FLOORS = (
         "association",
         "executor",
         "features",
-        "profile",
         "project",
         "retraining",
         "splits",
@@ -40,7 +39,7 @@ FLOORS = (
         "taxi",
         "wording",
     },
-    {"backends", "datachecks", "ensemble", "gates", "leakage"},
+    {"backends", "datachecks", "ensemble", "gates", "leakage", "profile"},
     {"advice", "evaluation", "figures", "likeness", "model", "searched"},
     {
         "behaviour",
