@@ -1,7 +1,7 @@
 """Measures seconds and peak memory of each step by the number of rows, against a bare script.
 
-Run it with `python benchmarks/scale.py`, which takes about 4 minutes; `--rows 100000 1000000
-5000000 20000000` is the whole of it. Each size of table is made of simulated taxi trips, prepared,
+Run it with `python benchmarks/scale.py`, which takes about 4 minutes; `--rows 20000000` takes 15
+more and 12 GB of memory. Each size of table is made of simulated taxi trips, prepared,
 trained on and judged by the steps as a user runs them, each a process of its own: once with the
 memory that there is, and once with `data.memory_limit_mb`, so that the table is worked on in
 pieces. Beside them runs a script of a dozen lines of pandas and XGBoost.
