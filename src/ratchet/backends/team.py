@@ -97,8 +97,8 @@ def gathered(
         together(tell, [((machines, grown),)] * len(team))
 
         def grow(rounds: int) -> str:
-            together(tell, [((rounds, number == 0),) for number in range(len(team))])
-            return str(together(answer, [()] * len(team))[0])
+            asked = [((rounds, number == 0),) for number in range(len(team))]
+            return str(together(ask, asked)[0])
 
         yield grow
     finally:
@@ -122,7 +122,7 @@ def _answers(client: "Client", futures: "Sequence[Future]", team: Sequence[str])
             break
         if not set(team) <= set(client.scheduler_info(n_workers=-1)["workers"]):
             raise ConnectionError("a worker is lost")
-        time.sleep(_LOOK if any(each.status == "pending" for each in futures) else 0)
+        time.sleep(_LOOK)
     return list(client.gather([each for each in futures if each.done()]))
 
 
@@ -163,12 +163,12 @@ def begin(
         (sum(len(each) for each in of), *of[0].shape[1:]) for of in zip(*batches, strict=True)
     ]
     threads = {"num_threads": get_worker().state.nthreads}
-    tell(name, (shapes, params | threads, list(categorical)))
     with _failing(name) as learner:
+        learner.asked.send((shapes, params | threads, list(categorical)))
         for arrays in batches:
             for each in arrays:
                 learner.asked.send_bytes(np.ascontiguousarray(each).data.cast("B"))
-    return int(answer(name))
+        return int(learner.asked.recv())
 
 
 def tell(name: str, what: object) -> None:
@@ -177,9 +177,10 @@ def tell(name: str, what: object) -> None:
         learner.asked.send(what)
 
 
-def answer(name: str) -> Any:
-    """Wait for what a learner says."""
+def ask(name: str, what: object) -> Any:
+    """Send something to a learner, and wait for what it says."""
     with _failing(name) as learner:
+        learner.asked.send(what)
         return learner.asked.recv()
 
 

@@ -159,5 +159,5 @@ def _most_rows(project: Project, stored: Stored, name: str) -> int:
         return 0
     share = SHARE_OF_SAMPLE if name == "train" else SHARE_OF_SAMPLE * VALID_OF_TRAIN
     room = share * memory.limit(limit) * stored.n_rows / max(1, stored.n_bytes)
-    of_wide = max(_LEAST_OF_WIDE, _LEAST_VALUES // len(stored.names))
-    return int(np.clip(room, min(LEAST_SAMPLE, of_wide), MOST_SAMPLE))
+    least = table.shared(_LEAST_VALUES, len(stored.names), _LEAST_OF_WIDE, LEAST_SAMPLE)
+    return int(np.clip(room, least, MOST_SAMPLE))

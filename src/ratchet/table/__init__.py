@@ -23,7 +23,7 @@ from ratchet.table.preparing import (
 )
 from ratchet.table.reading import MAX_EXACT, Table, read_table, table_files
 from ratchet.table.stored import Picked, Stored
-from ratchet.table.width import rows_at_once, rows_of_sample
+from ratchet.table.width import rows_at_once, rows_of_sample, shared
 
 __all__ = [
     "MAX_EXACT",
@@ -50,6 +50,7 @@ __all__ = [
     "rows_at_once",
     "rows_kept",
     "rows_of_sample",
+    "shared",
     "table_files",
     "target_and_rows",
     "with_statistics",

@@ -16,6 +16,17 @@ _LEAST_ROWS = 2**10
 _SAMPLE_VALUES, _LEAST_SAMPLE = 4_000_000, 10_000
 
 
+def shared(total: int, n_columns: int, least: int, most: int) -> int:
+    """Give each column's share of what all have together, within bounds.
+
+    Examples
+    --------
+    >>> shared(1000, 20, least=10, most=40), shared(1000, 200, least=10, most=40)
+    (40, 10)
+    """
+    return min(most, max(least, total // max(1, n_columns)))
+
+
 def rows_at_once(n_columns: int) -> int:
     """Give the rows of a piece of a table.
 
@@ -24,7 +35,7 @@ def rows_at_once(n_columns: int) -> int:
     >>> rows_at_once(20), rows_at_once(200)
     (52428, 5242)
     """
-    return max(_LEAST_ROWS, min(ROWS_AT_ONCE, _VALUES // max(1, n_columns)))
+    return shared(_VALUES, n_columns, _LEAST_ROWS, ROWS_AT_ONCE)
 
 
 def rows_of_group(n_columns: int) -> int:
@@ -35,7 +46,7 @@ def rows_of_group(n_columns: int) -> int:
     >>> rows_of_group(20), rows_of_group(200)
     (65536, 20971)
     """
-    return max(_LEAST_ROWS, min(ROWS_AT_ONCE, _VALUES_OF_GROUP // max(1, n_columns)))
+    return shared(_VALUES_OF_GROUP, n_columns, _LEAST_ROWS, ROWS_AT_ONCE)
 
 
 def rows_of_sample(n_columns: int) -> int:
@@ -46,7 +57,7 @@ def rows_of_sample(n_columns: int) -> int:
     >>> rows_of_sample(20), rows_of_sample(200)
     (100000, 20000)
     """
-    return min(SAMPLE, max(_LEAST_SAMPLE, _SAMPLE_VALUES // max(1, n_columns)))
+    return shared(_SAMPLE_VALUES, n_columns, _LEAST_SAMPLE, SAMPLE)
 
 
 def buffer_size(n_columns: int) -> int:
@@ -57,4 +68,4 @@ def buffer_size(n_columns: int) -> int:
     >>> buffer_size(20), buffer_size(200)
     (1048576, 167772)
     """
-    return max(_LEAST_BUFFER, min(_BUFFER, _BUFFERS // max(1, n_columns)))
+    return shared(_BUFFERS, n_columns, _LEAST_BUFFER, _BUFFER)
