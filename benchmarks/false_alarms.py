@@ -25,9 +25,8 @@ from scipy import stats  # noqa: E402
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from ratchet import drift, evaluation, metrics, settings, table, taxi  # noqa: E402
+from ratchet import container, drift, evaluation, metrics, settings, table, taxi  # noqa: E402
 from ratchet.drift import ColumnReference, DriftReport, Expected, Reference, Verdict  # noqa: E402
-from ratchet.executor.machine import usable_cores  # noqa: E402
 from ratchet.features import Preparation, preparation  # noqa: E402
 from ratchet.metrics import Predictions  # noqa: E402
 from ratchet.schema import Kind, Schema  # noqa: E402
@@ -347,7 +346,7 @@ def main() -> None:
     asked = parser.parse_args()
     seeds = range(asked.first, asked.first + asked.draws)
     started = time.monotonic()
-    with ProcessPoolExecutor(usable_cores()) as pool:
+    with ProcessPoolExecutor(container.cores()) as pool:
 
         def run(function: Callable[..., tuple[str, str]], given: Sequence[tuple]) -> list:
             return list(pool.map(partial(_call, function), given))

@@ -28,10 +28,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 
-from ratchet import taxi, trainer  # noqa: E402
+from ratchet import container, taxi, trainer  # noqa: E402
 from ratchet.backends import Family, Real  # noqa: E402
 from ratchet.executor.cluster import connected  # noqa: E402
-from ratchet.executor.machine import idle_seconds, usable_cores  # noqa: E402
+from ratchet.executor.machine import idle_seconds  # noqa: E402
 from ratchet.executor.processes import Processes  # noqa: E402
 from ratchet.features import Preparation  # noqa: E402
 from ratchet.search import Budget, Candidate, Elsewhere, Scored, Trying, search  # noqa: E402
@@ -177,7 +177,7 @@ def fitted(seconds: float, rows: int, *, plain: bool) -> None:
     """Print what the same budget brings in threads and in processes, in turns."""
     frame = taxi.simulate_month("2024-01", rows=rows, seed=1).to_pandas()
     table = Table(frame, (), (len(frame),))
-    cores = usable_cores()
+    cores = container.cores()
     train = {"plugins": ["plain_family"], "families": ["plain"]} if plain else {}
     say(f"{rows:,} trips, {seconds:.0f} s each, {cores} cores")
     say("| validation | trials run in | trials | score | cores idle |")

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from chores import Chore, Deadly, Patient, Unwelcome, tries
 
+from ratchet import container
 from ratchet.errors import ClusterError
 from ratchet.executor.base import Done, Moment
 from ratchet.executor.here import Serial, Threads
-from ratchet.executor.machine import idle_seconds, usable_cores
+from ratchet.executor.machine import idle_seconds
 from ratchet.executor.processes import Processes
 
 TESTS = Path(__file__).parent
@@ -171,4 +172,4 @@ def test_what_is_idle_grows_no_faster_than_the_cores_of_this_process():
     wait_until(lambda: time.monotonic() - began > 0.3)
     # The system counts in hundredths.
     idle = idle_seconds() - before
-    assert -0.05 <= idle <= usable_cores() * (time.monotonic() - began) + 0.05
+    assert -0.05 <= idle <= container.cores() * (time.monotonic() - began) + 0.05

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "ratchet"
 
 FLOORS = (
-    {"errors", "hooked", "masking"},
+    {"container", "errors", "hooked", "masking"},
     {
         "drawing",
         "exact",

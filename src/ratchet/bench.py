@@ -14,9 +14,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, metrics
+from ratchet import backends, container, metrics
 from ratchet.backends import Backend, Family, Fitted, Looks, Params, Request, Rows, Stream, Task
-from ratchet.executor.machine import usable_cores
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.folds import Fold
 from ratchet.metrics import Metric
@@ -138,7 +137,7 @@ class Bench:
             len(self.schema.columns),
             len(self.schema.classes),
         )
-        self.threads = self.threads or self.settings.train.threads or usable_cores()
+        self.threads = self.threads or self.settings.train.threads or container.cores()
         self._class_weights = self._weights_of_classes()
         self._weights = None if self._class_weights is None else self._class_weights[self.y]
         self._prepared: dict[tuple[Preparation, int, float], tuple[Any, Matrix, Any]] = {}

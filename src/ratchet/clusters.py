@@ -15,10 +15,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, derived, metrics, placement, splits
+from ratchet import backends, container, derived, metrics, placement, splits
 from ratchet.backends import Backend, Family, Fitted, Looks, Request, Rows, blas
 from ratchet.course import Chosen, Course, Made, Starts
-from ratchet.executor.machine import usable_cores
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.metrics import Metric, Predictions
 from ratchet.model import ASSEMBLY_TYPES, PACKAGES, assemble
@@ -260,7 +259,7 @@ def train(
         seconds = max(deadline - started, 0.0)
     elif seconds is not None:
         deadline = started + seconds
-    threads = replay.threads if replay else settings.train.threads or usable_cores()
+    threads = replay.threads if replay else settings.train.threads or container.cores()
     bench = _Bench(train_rows, valid_rows, schema, settings, metric, threads)
     if replay is not None:
         check_offered(shelf, replay)

@@ -25,7 +25,7 @@ import psutil
 import yaml
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from ratchet import files, masking, memory, packaged, sources
+from ratchet import container, files, masking, packaged, sources
 from ratchet.errors import DataError, RatchetError
 
 # A patch is for reading and for `git apply`; beyond this, somebody has tracked data by mistake.
@@ -552,12 +552,13 @@ def _lock_file(root: Path, *names: str) -> Path | None:
 
 def hardware() -> Hardware:
     """Look at the machine that this process runs on."""
-    logical = _usable_cores()
+    logical = container.cores()
+    memory = int(psutil.virtual_memory().total)
     return Hardware(
         cpu=_cpu_model(),
         cores_physical=min(psutil.cpu_count(logical=False) or logical, logical),
         cores_logical=logical,
-        memory_gib=round(_usable_memory() / 2**30, 1),
+        memory_gib=round(min(memory, container.memory_limit() or memory) / 2**30, 1),
         gpus=_gpus(),
         os=platform.platform(),
         python=platform.python_version(),
@@ -1256,20 +1257,6 @@ def _cpu_model() -> str:
                 return line.partition(":")[2].strip()
     asked = _output("sysctl", "-n", "machdep.cpu.brand_string")
     return asked.strip() or platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota, _, period = memory.container_limit("cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        return max(1, min(allowed or 1, round(int(quota) / int(period))))
-    return allowed or 1
-
-
-def _usable_memory() -> int:
-    limit = memory.container_limit("memory.max")
-    total = int(psutil.virtual_memory().total)
-    return min(total, int(limit)) if limit.isdigit() else total
 
 
 def _gpus() -> tuple[str, ...]:

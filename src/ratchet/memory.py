@@ -1,9 +1,8 @@
 """How much memory this process may still take, and whether a table fits into it."""
 
-from contextlib import suppress
-from pathlib import Path
-
 import psutil
+
+from ratchet import container
 
 # What is left is not all for rows: the libraries themselves take some while they work.
 SHARE_OF_AVAILABLE = 0.7
@@ -45,28 +44,5 @@ def fits(n_bytes: int, megabytes: int | None) -> bool:
 def available() -> int:
     """Count the bytes that this process may still take without paging, container included."""
     free = int(psutil.virtual_memory().available)
-    most = container_limit("memory.max")
-    used = container_limit("memory.current")
-    if not (most.isdigit() and used.isdigit()):
-        return free
-    # Pages of files count as used, and are given back as soon as anyone wants memory.
-    kept = [line.split() for line in container_limit("memory.stat").splitlines()]
-    files = sum(int(n) for name, n in kept if name in ("active_file", "inactive_file"))
-    return max(0, min(free, int(most) - int(used) + files))
-
-
-def container_limit(name: str) -> str:
-    """Read a limit of the container that this process is in; empty without one.
-
-    Parameters
-    ----------
-    name : str
-        File of Linux's control groups, such as ``memory.max``.
-    """
-    top = Path("/sys/fs/cgroup")
-    with suppress(OSError):
-        own = Path("/proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
-        for folder in (top / own, top):
-            if (folder / name).is_file():
-                return (folder / name).read_text().strip()
-    return ""
+    left = container.memory_left()
+    return free if left is None else min(free, left)

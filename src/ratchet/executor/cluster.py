@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ratchet import container
 from ratchet.errors import ClusterError
-from ratchet.executor.machine import usable_cores
 from ratchet.settings import Execution
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def connected(execution: Execution, cores: int | None = None) -> "Iterator[Clien
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if execution.address is None:
         with (
-            _cluster(execution.workers, cores or usable_cores()) as cluster,
+            _cluster(execution.workers, cores or container.cores()) as cluster,
             Client(cluster, timeout=PATIENCE, set_as_default=False) as client,
         ):
             _wait_for_a_worker(client, "The cluster that was started here")

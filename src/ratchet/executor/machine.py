@@ -3,13 +3,6 @@
 import os
 
 
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    # Not every system can tell which cores a process may use.
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return allowed or 1
-
-
 def idle_seconds() -> float:
     """Count the seconds for which the cores that this process may use had nothing to do."""
     import psutil
