@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+from ratchet import tracking
 from ratchet.errors import StoreError
 from ratchet.registry.ledger import Kind, Ledger, Line, champion_at, experiment_name
 from ratchet.settings import from_mapping
@@ -155,6 +157,30 @@ def test_what_served_at_a_moment_is_the_last_line_that_moved_the_champion(ledger
     between = Line.parse(back.text.replace(back.at, "2100-01-01T00:00:00.000+00:00"))
     assert champion_at((first, refused, between), datetime(2099, 1, 1, tzinfo=UTC)) == first
     assert champion_at((first, refused, between), datetime(2101, 1, 1, tzinfo=UTC)) == between
+
+
+def test_decisions_are_asked_for_in_pages_where_a_ledger_is_checked(ledger, monkeypatch):
+    for number in range(12):
+        decide(ledger, reason=f"reason {number}")
+    monkeypatch.setattr(tracking, "read", lambda run_id: pytest.fail(f"asked for {run_id} alone"))
+    assert list(ledger.faults()) == []
+
+
+def test_a_check_ends_where_the_store_fails_and_asks_for_no_more(ledger, monkeypatch):
+    for number in range(24):
+        decide(ledger, reason=f"reason {number}")
+    asked = []
+
+    def evidence(run):
+        asked.append(run.info.run_id)
+        if len(asked) == 1:
+            raise StoreError("The store fails.")
+        time.sleep(0.3)
+
+    monkeypatch.setattr("ratchet.registry.ledger._evidence", evidence)
+    with pytest.raises(StoreError, match="The store fails"):
+        list(ledger.faults())
+    assert len(asked) < 20
 
 
 # Somebody tampers

@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -22,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from ratchet import tracking
@@ -39,6 +40,8 @@ _NUMBER_TAG = "ratchet.ledger_number"
 _SIGNATURE = "signature"
 # A line is a param, and MLflow cuts those at 6,000 characters without a word.
 _MAX_REASON = 2000
+# So many pieces of evidence are asked for at a time.
+_TOGETHER = 8
 
 
 class Kind(StrEnum):
@@ -375,55 +378,26 @@ class Ledger:
         """
         params = self._params()
         numbers = sorted(int(name) for name in params if name.isdigit())
-        previous = ""
-        for number in range(1, (numbers[-1] if numbers else 0) + 1):
-            text = params.get(_key(number))
-            if text is None:
-                yield f"line {number} was removed"
-                previous = ""
-                continue
-            try:
-                line = Line.parse(text)
-            except (ValueError, TypeError, KeyError):
-                yield f"line {number} was altered: it can't be read"
-                previous = ""
-                continue
-            if line.number != number:
-                yield f"line {number} was altered: it says that it is line {line.number}"
-            if number == 1 and line.previous:
-                yield "line 1 was altered: it says that another came before it"
-            elif previous and line.previous != previous:
-                yield f"line {number - 1} was altered: line {number} holds another digest of it"
-            previous = _sha256(text.encode())
-            yield from self._faults_of_evidence(line)
-        yield from self._unlisted({params[_key(n)] for n in numbers if _key(n) in params})
-
-    def _faults_of_evidence(self, line: Line) -> Iterator[str]:
-        run = tracking.read(line.decision_run)
-        if run is None:
-            yield f"line {line.number}: its decision run {line.decision_run} was removed"
-            return
-        if run.info.lifecycle_stage == "deleted":
-            yield f"line {line.number}: its decision run {line.decision_run} was deleted"
-            return
-        content = _evidence(run)
-        if content is None:
-            yield f"line {line.number}: its evidence {EVIDENCE} was removed"
-        elif _sha256(content) != line.evidence:
-            yield f"line {line.number}: its evidence {EVIDENCE} was altered"
-        if run.data.tags.get("ratchet.decision") != line.kind:
-            yield (
-                f"line {line.number}: its decision run's tag ratchet.decision was altered:"
-                f" {run.data.tags.get('ratchet.decision')!r} instead of '{line.kind}'"
-            )
-
-    def _unlisted(self, texts: set[str]) -> Iterator[str]:
-        """Find decisions that hold a number and that no line names: the end was cut off."""
-        listed = {json.loads(text).get("decision_run") for text in texts if text.startswith("{")}
-        for run in self._decisions():
-            number = run.data.tags.get(_NUMBER_TAG)
-            if number is not None and run.info.run_id not in listed:
-                yield f"line {number} was removed: the decision {run.info.run_id} names it"
+        # Asked for in pages: a run at a time takes minutes where decisions are many.
+        runs = {run.info.run_id: run for run in self._decisions()}
+        # So does a file at a time.
+        pool = ThreadPoolExecutor(_TOGETHER)
+        try:
+            told: list[tuple[list[str], Future[list[str]] | None]] = []
+            previous = ""
+            for number in range(1, (numbers[-1] if numbers else 0) + 1):
+                text = params.get(_key(number)) or ""
+                faults, line = _faults_of_line(number, text, previous)
+                checked = pool.submit(_faults_of_evidence, line, runs) if line else None
+                told.append((faults, checked))
+                previous = _sha256(text.encode()) if line else ""
+            for faults, checked in told:
+                yield from faults
+                yield from checked.result() if checked else ()
+        finally:
+            # After an error, or where nobody wants to know more, the rest is not asked for.
+            pool.shutdown(cancel_futures=True)
+        yield from _unlisted(runs.values(), {params[_key(n)] for n in numbers if _key(n) in params})
 
     def evidence_of(self, line: Line, *, exact: bool = False) -> dict[str, Any]:
         """Read the evidence of a line.
@@ -474,10 +448,16 @@ class Ledger:
         return any(_NUMBER_TAG in run.data.tags for run in found)
 
     def _decisions(self) -> Iterator[Run]:
+        """Go through all runs of the ledger, deleted ones too."""
         client, token = mlflow.MlflowClient(), None
         while True:
             with tracking.translated():
-                page = client.search_runs([self.experiment_id], max_results=1000, page_token=token)
+                page = client.search_runs(
+                    [self.experiment_id],
+                    run_view_type=ViewType.ALL,
+                    max_results=1000,
+                    page_token=token,
+                )
             yield from page
             token = page.token
             if not token:
@@ -542,6 +522,55 @@ def _now(last: Line | None) -> str:
     """Say when it is; a clock that was set back does not take the ledger with it."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return max(now, last.at) if last else now
+
+
+def _faults_of_line(number: int, text: str, previous: str) -> tuple[list[str], Line | None]:
+    """Check a line by the digest of the one above; give what is wrong, and what it says."""
+    if not text:
+        return [f"line {number} was removed"], None
+    try:
+        line = Line.parse(text)
+    except (ValueError, TypeError, KeyError):
+        return [f"line {number} was altered: it can't be read"], None
+    faults = []
+    if line.number != number:
+        faults.append(f"line {number} was altered: it says that it is line {line.number}")
+    if number == 1 and line.previous:
+        faults.append("line 1 was altered: it says that another came before it")
+    elif previous and line.previous != previous:
+        faults.append(f"line {number - 1} was altered: line {number} holds another digest of it")
+    return faults, line
+
+
+def _faults_of_evidence(line: Line, runs: Mapping[str, Run]) -> list[str]:
+    """Check the run of a decision and its evidence; ``runs`` are those of the ledger by id."""
+    run = runs.get(line.decision_run) or tracking.read(line.decision_run)
+    if run is None:
+        return [f"line {line.number}: its decision run {line.decision_run} was removed"]
+    if run.info.lifecycle_stage == "deleted":
+        return [f"line {line.number}: its decision run {line.decision_run} was deleted"]
+    faults = []
+    content = _evidence(run)
+    if content is None:
+        faults.append(f"line {line.number}: its evidence {EVIDENCE} was removed")
+    elif _sha256(content) != line.evidence:
+        faults.append(f"line {line.number}: its evidence {EVIDENCE} was altered")
+    if run.data.tags.get("ratchet.decision") != line.kind:
+        faults.append(
+            f"line {line.number}: its decision run's tag ratchet.decision was altered:"
+            f" {run.data.tags.get('ratchet.decision')!r} instead of '{line.kind}'"
+        )
+    return faults
+
+
+def _unlisted(runs: Iterable[Run], texts: set[str]) -> Iterator[str]:
+    """Find decisions that hold a number and that no line names: the end was cut off."""
+    listed = {json.loads(text).get("decision_run") for text in texts if text.startswith("{")}
+    for run in runs:
+        number = run.data.tags.get(_NUMBER_TAG)
+        is_there = run.info.lifecycle_stage != "deleted"
+        if number is not None and is_there and run.info.run_id not in listed:
+            yield f"line {number} was removed: the decision {run.info.run_id} names it"
 
 
 def _evidence(run: Run) -> bytes | None:
