@@ -172,7 +172,7 @@ def test_every_fault_of_a_ledger_is_in_the_guide():
     told = {each for each, _ in rows}
     told |= {f"{each[: each.rindex(' was ')]} {other}" for each, other in rows if other}
     source = (ROOT / "src" / "ratchet" / "registry" / "ledger.py").read_text(encoding="utf-8")
-    code = source.partition("def faults")[2].partition("def evidence_of")[0]
+    code = source.partition("def _faults_of_line")[2].partition("def _evidence(")[0]
     code = re.sub(r'"\s*f"', "", code).replace("{EVIDENCE}", "decision.json")
     found = set(re.findall(r'f?"(line .*?)(?:: \{run.*)?"', code))
     number = re.compile(r"\{[^}]*\}|\d+|…")
