@@ -608,7 +608,8 @@ def asking(address: str, row: Mapping[str, object]) -> Iterator[Client]:
     client, ended = Client(address, row), threading.Event()
 
     def go_on() -> None:
-        while not ended.wait(0.02):
+        # Often enough to meet any moment of a change, and the cores are for the rest.
+        while not ended.wait(0.1):
             client.ask()
 
     thread = threading.Thread(target=go_on)

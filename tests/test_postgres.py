@@ -22,7 +22,8 @@ from ratchet.registry.ledger import Kind
 from ratchet.settings import from_mapping
 from ratchet.steps import evaluate, prepare, train
 
-pytestmark = pytest.mark.slow
+# One worker runs all that needs the database: it and the server take seconds to start.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres")]
 
 DECISIONS = (Kind.PROMOTE, Kind.REFUSE, Kind.PROMOTE, Kind.PROMOTE)
 
@@ -62,8 +63,8 @@ def store(server, monkeypatch):
 
 
 @pytest.fixture
-def project(store, tmp_path, monkeypatch):
-    """A linear model and, in ``better.yaml``, trees, which are better for sure; both trained."""
+def prepared(store, tmp_path, monkeypatch):
+    """Rows for a linear model and, in ``better.yaml``, for trees."""
     monkeypatch.setattr(cost, "_SECONDS", 0.01)
     (tmp_path / "data").mkdir()
     tiny_table().to_parquet(tmp_path / "data" / "rows.parquet")
@@ -72,9 +73,16 @@ def project(store, tmp_path, monkeypatch):
         (tmp_path / name).write_text(yaml.safe_dump(values), encoding="utf-8")
         opened = Project.open(tmp_path / name)
         prepare.run(opened)
+    return opened
+
+
+@pytest.fixture
+def project(prepared):
+    """A linear model and, in ``better.yaml``, trees, which are better for sure; both trained."""
+    for opened in (Project.open(prepared.root / "better.yaml"), prepared):
         train.run(opened)
         evaluate.run(opened)
-    return opened
+    return prepared
 
 
 def test_of_two_promotions_at_once_on_a_server_one_wins_and_the_other_judges_again(
@@ -94,7 +102,7 @@ def test_of_two_promotions_at_once_on_a_server_one_wins_and_the_other_judges_aga
 
 @pytest.mark.parametrize("door", ["server", "database"])
 def test_a_search_outlives_a_restart_of_the_database(
-    project, postgres, server, tmp_path, monkeypatch, door
+    prepared, postgres, server, tmp_path, monkeypatch, door
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     if door == "database":
@@ -102,7 +110,7 @@ def test_a_search_outlives_a_restart_of_the_database(
         mlflow.set_registry_uri(None)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.uri)
         monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts of experiments that it makes
-    opened = Project.open(project.params_file, [f"tracking.experiment=restart-{door}"])
+    opened = Project.open(prepared.params_file, [f"tracking.experiment=restart-{door}"])
     back = threading.Timer(1.0, postgres.start)
 
     def ended(trial):

@@ -10,6 +10,8 @@ import yaml
 from conftest import REAL_DATA, ROOT, Clone, asking
 
 pytestmark = pytest.mark.slow
+# One worker runs all that needs the months: making them takes a minute.
+of_months = pytest.mark.xdist_group("months")
 
 MONTHS = REAL_DATA / "nyc-green-taxi"
 TIME = "lpep_pickup_datetime"
@@ -51,6 +53,7 @@ def tried(months: Clone) -> dict[str, dict[str, float]]:
     return found
 
 
+@of_months
 def test_training_rows_are_earlier_than_validation_rows_and_those_than_march(months, tried):
     train, valid, test = (
         pd.read_parquet(months.root / "build" / "prepared" / f"{name}.parquet")[TIME]
@@ -62,12 +65,14 @@ def test_training_rows_are_earlier_than_validation_rows_and_those_than_march(mon
     assert min(len(train), len(valid), len(test)) > 10_000
 
 
+@of_months
 def test_trees_beat_a_linear_regression_and_that_beats_the_mean(tried):
     baselines = {scores["baseline/test/rmse"] for scores in tried.values()}
     assert len(baselines) == 1
     assert tried["xgboost"]["test/rmse"] < tried["ridge"]["test/rmse"] < min(baselines)
 
 
+@of_months
 def test_the_better_model_takes_the_champions_place(months, tried):
     client = months.client()
     champion = client.get_model_version_by_alias("green-taxi-duration", "champion")
@@ -76,6 +81,7 @@ def test_the_better_model_takes_the_champions_place(months, tried):
     assert [run.data.metrics["promoted"] for run in decisions] == [1, 1]
 
 
+@of_months
 def test_the_data_version_is_the_one_that_dvc_gave_the_months(months, tried):
     pointer = yaml.safe_load((months.root / "data.dvc").read_text())["outs"][0]
     tags = months.last("train").data.tags

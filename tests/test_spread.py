@@ -13,7 +13,7 @@ from test_larger import in_batches, numbers, outsized, request, small_memory, tr
 from test_scheduled import cluster
 
 from ratchet import backends
-from ratchet.backends import Rows, Task, spread
+from ratchet.backends import Rows, Task, spread, xgboost
 from ratchet.executor import dealing
 from ratchet.problem import ProblemType
 from ratchet.project import Project
@@ -30,6 +30,8 @@ def test_a_worker_that_is_killed_in_mid_training_leaves_the_others_to_go_on_from
 ):
     address, _, workers = cluster
     monkeypatch.setattr(spread, "ROUNDS", 5)
+    # A minute is for networks that stutter, and whoever is left waits for all of it.
+    monkeypatch.setattr(xgboost, "_SILENT", 20)
     rows = numbers()
     valid = Rows(rows.X[:500], rows.y[:500])
     here = in_batches(Rows(rows.X[500:], rows.y[500:]), tmp_path)
