@@ -109,7 +109,7 @@ def noted(tiny, tmp_path, monkeypatch):
     folder = tmp_path / "plugin"
     folder.mkdir()
     (folder / "noted_family.py").write_text(PLUGIN, encoding="utf-8")
-    (folder / "allowed.txt").write_text("1000", encoding="utf-8")
+    allow(folder, 1000)
     monkeypatch.syspath_prepend(folder)
     from ratchet.backends import base
 
@@ -171,6 +171,13 @@ def fits(folder):
     return [(line.split()[0], int(line.split()[1])) for line in lines if line.count(" ") == 1]
 
 
+def allow(folder, n_fits):
+    """Let so many fits begin that go on; whole, because others read it all the while."""
+    written = folder / "allowed.part"
+    written.write_text(str(n_fits), encoding="utf-8")
+    written.replace(folder / "allowed.txt")
+
+
 def scores(project):
     return pd.read_parquet(project.trained / "trials.parquet")[["params", "score", "train_score"]]
 
@@ -195,13 +202,13 @@ def test_a_worker_killed_in_mid_trial_changes_nothing_in_the_search(noted, clust
     assert len(whole) == 10
 
     (folder / "fits.txt").unlink()
-    (folder / "allowed.txt").write_text("4", encoding="utf-8")
+    allow(folder, 4)
     with ThreadPoolExecutor(1) as pool:
 
         def kill():
             wait_until(lambda: len(fits(folder)) >= 5)
             os.kill(fits(folder)[4][1], signal.SIGKILL)
-            (folder / "allowed.txt").write_text("1000", encoding="utf-8")
+            allow(folder, 1000)
 
         killing = pool.submit(kill)
         train.run(project)
@@ -218,7 +225,7 @@ def test_a_worker_killed_in_mid_trial_changes_nothing_in_the_search(noted, clust
 def test_a_scheduler_that_is_killed_is_told_and_the_search_goes_on_without_it(noted, cluster):
     params, folder = noted
     address, scheduler, _ = cluster
-    (folder / "allowed.txt").write_text("6", encoding="utf-8")
+    allow(folder, 6)
     project = on(params, address)
     ended = []
     with ThreadPoolExecutor(1) as pool:
@@ -226,7 +233,7 @@ def test_a_scheduler_that_is_killed_is_told_and_the_search_goes_on_without_it(no
         def kill():
             wait_until(lambda: len(ended) >= 5 and len(fits(folder)) >= 7)
             scheduler.kill()
-            (folder / "allowed.txt").write_text("1000", encoding="utf-8")
+            allow(folder, 1000)
 
         killing = pool.submit(kill)
         with pytest.raises(ClusterError) as raised:
