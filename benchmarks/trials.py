@@ -200,11 +200,11 @@ def fitted(seconds: float, rows: int, *, plain: bool) -> None:
             prepared = prepare_table(table, chosen.data, chosen.train.problem)
             cut = len(prepared.frame) * 4 // 5
             parts = (prepared.frame.iloc[:cut], prepared.frame.iloc[cut:])
-            begun, idle = time.monotonic(), idle_seconds()
+            begun, idle = time.monotonic(), idle_seconds(cores)
             training = trainer.train(
                 *(part.reset_index(drop=True) for part in parts), prepared.schema, chosen
             )
-            left = (idle_seconds() - idle) / (time.monotonic() - begun)
+            left = (idle_seconds(cores) - idle) / (time.monotonic() - begun)
             where = f"{workers} processes" if workers else "this process"
             n, score = len(training.trials), training.score
             say(f"| {validation} | {where} | {n} | {score:.4f} | {left:.2f} |")

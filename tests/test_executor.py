@@ -168,8 +168,19 @@ def test_a_moment_means_the_same_where_it_is_sent_to(monkeypatch):
 
 
 def test_what_is_idle_grows_no_faster_than_the_cores_of_this_process():
-    before, began = idle_seconds(), time.monotonic()
+    cores = container.cores()
+    before, began = idle_seconds(cores), time.monotonic()
     wait_until(lambda: time.monotonic() - began > 0.3)
     # The system counts in hundredths.
-    idle = idle_seconds() - before
-    assert -0.05 <= idle <= container.cores() * (time.monotonic() - began) + 0.05
+    idle = idle_seconds(cores) - before
+    assert -0.05 <= idle <= cores * (time.monotonic() - began) + 0.05
+
+
+def test_cores_that_are_idle_but_not_for_this_process_do_not_count(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    before, began, used = idle_seconds(2), time.monotonic(), time.process_time()
+    while time.process_time() - used < 0.2:
+        pass
+    idle = idle_seconds(2) - before
+    own = 2 * (time.monotonic() - began) - (time.process_time() - used)
+    assert idle == pytest.approx(own, abs=0.05)

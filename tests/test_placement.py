@@ -39,7 +39,7 @@ def hurried(monkeypatch):
     monkeypatch.setattr(placement, "LOOK_SHARE", 0.0)
     monkeypatch.setattr(placement, "SECONDS_TO_BEGIN", 0.01)
     share = [1.0]
-    monkeypatch.setattr(placement, "idle_seconds", lambda: share[0] * time.monotonic())
+    monkeypatch.setattr(placement, "idle_seconds", lambda _: share[0] * time.monotonic())
     return share
 
 

@@ -243,7 +243,7 @@ class _Moving:
         self._running_here = 0
         self._ended = 0
         self._began = time.monotonic()
-        self._idle = idle_seconds()
+        self._idle = idle_seconds(self._most)
         self.placement = settled or Placement(workers=beside)
         if settled:
             self._begin()
@@ -301,7 +301,7 @@ class _Moving:
         took = time.monotonic() - self._began
         if self.placement.why or took < self._look or self._ended < LOOK_TRIALS:
             return
-        idle = max(0.0, (idle_seconds() - self._idle) / took)
+        idle = max(0.0, (idle_seconds(self._most) - self._idle) / took)
         first = f"the first {self._ended} of them left {idle:.1f} of {self._most} cores idle"
         if self._worth(idle, self._seconds - took):
             self.placement = Placement(Way.PROCESSES, self._most, first)
