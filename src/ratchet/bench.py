@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, container, metrics
+from ratchet import backends, container, memory, metrics
 from ratchet.backends import Backend, Family, Fitted, Looks, Params, Request, Rows, Stream, Task
 from ratchet.features import Matrix, Preparation, as_features, matrix, preparation
 from ratchet.folds import Fold
@@ -577,9 +577,7 @@ class Bench:
             return self._prepared[key]
 
     def _make_room(self) -> None:
-        import psutil
-
-        limit = MEMORY_SHARE * psutil.virtual_memory().total
+        limit = MEMORY_SHARE * memory.total()
         while self._prepared:
             size = sum(_size(train.values) + _size(v) for _, train, v in self._prepared.values())
             if size <= limit:

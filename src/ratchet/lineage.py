@@ -25,7 +25,7 @@ import psutil
 import yaml
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from ratchet import container, files, masking, packaged, sources
+from ratchet import container, files, masking, memory, packaged, sources
 from ratchet.errors import DataError, RatchetError
 
 # A patch is for reading and for `git apply`; beyond this, somebody has tracked data by mistake.
@@ -553,12 +553,11 @@ def _lock_file(root: Path, *names: str) -> Path | None:
 def hardware() -> Hardware:
     """Look at the machine that this process runs on."""
     logical = container.cores()
-    memory = int(psutil.virtual_memory().total)
     return Hardware(
         cpu=_cpu_model(),
         cores_physical=min(psutil.cpu_count(logical=False) or logical, logical),
         cores_logical=logical,
-        memory_gib=round(min(memory, container.memory_limit() or memory) / 2**30, 1),
+        memory_gib=round(memory.total() / 2**30, 1),
         gpus=_gpus(),
         os=platform.platform(),
         python=platform.python_version(),

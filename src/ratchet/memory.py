@@ -41,6 +41,12 @@ def fits(n_bytes: int, megabytes: int | None) -> bool:
     return COPIES * n_bytes <= limit(megabytes)
 
 
+def total() -> int:
+    """Count the bytes that this process could ever have, container included."""
+    whole = int(psutil.virtual_memory().total)
+    return min(whole, container.memory_limit() or whole)
+
+
 def available() -> int:
     """Count the bytes that this process may still take without paging, container included."""
     free = int(psutil.virtual_memory().available)

@@ -1,7 +1,6 @@
 """Train one model from Python: a configuration in, a fitted and scored model out."""
 
 import difflib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from ratchet import backends, derived, metrics
+from ratchet import backends, container, derived, metrics
 from ratchet.backends import Backend, Family, Request, Rows, Task, archive
 from ratchet.backends.hooks import (
     CLASSIFICATION,
@@ -448,7 +447,7 @@ class TableBackend(FittingBackend):
             valid=valid,
             categorical=categorical,
             metric=metric.name,
-            threads=(os.cpu_count() or 1) if task.n_rows >= _MANY_ROWS else 1,
+            threads=container.cores() if task.n_rows >= _MANY_ROWS else 1,
             seed=self.config["random_state"],
             loss=None if valid is None else lambda raw: _loss(metric, valid.y, raw),
         )
