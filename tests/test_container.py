@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def groups(tmp_path, monkeypatch):
     monkeypatch.setattr(container, "_MEMBERSHIPS", tmp_path / "self")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
 
-    def write(memberships: str, **texts: str) -> None:
+    def write(memberships: str, texts: Mapping[str, str]) -> None:
         (tmp_path / "self").write_text(memberships)
         for name, text in texts.items():
             path = tmp_path / "cgroup" / name
@@ -38,7 +39,7 @@ def test_without_groups_nothing_is_limited(groups):
 def test_a_pod_with_one_tree(groups):
     groups(
         "0::/\n",
-        **{
+        {
             "memory.max": f"{1000 * MB}\n",
             "memory.current": f"{700 * MB}\n",
             "memory.stat": f"anon 5\nactive_file {100 * MB}\ninactive_file {200 * MB}\n",
@@ -51,7 +52,7 @@ def test_a_pod_with_one_tree(groups):
 
 
 def test_no_limit_in_one_tree(groups):
-    groups("0::/a\n", **{"a/memory.max": "max", "a/memory.current": "5", "a/cpu.max": "max 100000"})
+    groups("0::/a\n", {"a/memory.max": "max", "a/memory.current": "5", "a/cpu.max": "max 100000"})
     assert container.memory_limit() is None
     assert container.cores() == 64
 
@@ -59,7 +60,7 @@ def test_no_limit_in_one_tree(groups):
 def test_a_job_is_held_to_the_limits_of_the_groups_that_it_lies_in(groups):
     groups(
         "0::/slice/job\n",
-        **{
+        {
             "slice/memory.max": str(500 * MB),
             "slice/memory.current": str(450 * MB),
             "slice/cpu.max": "400000 100000",
@@ -76,7 +77,7 @@ def test_a_job_is_held_to_the_limits_of_the_groups_that_it_lies_in(groups):
 def test_a_tree_for_each_resource(groups):
     groups(
         "4:memory:/job\n3:cpu,cpuacct:/job\n0::/\n",
-        **{
+        {
             "memory/memory.limit_in_bytes": str(UNLIMITED),
             "memory/memory.usage_in_bytes": str(9000 * MB),
             "memory/job/memory.limit_in_bytes": f"{1000 * MB}\n",
@@ -97,7 +98,7 @@ def test_a_tree_for_each_resource(groups):
 def test_a_container_that_is_told_its_path_outside_sees_its_own_group_as_the_outermost(groups):
     groups(
         "4:memory:/docker/0123abcd\n",
-        **{
+        {
             "memory/memory.limit_in_bytes": str(300 * MB),
             "memory/memory.usage_in_bytes": str(100 * MB),
         },
@@ -107,20 +108,20 @@ def test_a_container_that_is_told_its_path_outside_sees_its_own_group_as_the_out
 
 def test_cores_outside_the_affinity_are_not_counted(groups, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
-    groups("0::/\n", **{"cpu.max": "800000 100000"})
+    groups("0::/\n", {"cpu.max": "800000 100000"})
     assert container.cores() == 3
 
 
 def test_what_is_available_and_the_hardware_of_a_run_are_those_of_the_container(groups):
     groups(
         "0::/\n",
-        **{
+        {
             "memory.max": str(512 * MB),
             "memory.current": str(112 * MB),
             "cpu.max": "100000 100000",
         },
     )
-    assert memory.available() == 400 * MB
+    assert (memory.total(), memory.available()) == (512 * MB, 400 * MB)
     assert memory.limit(None) == int(0.7 * 400 * MB)
     hardware = lineage.hardware()
     assert (hardware.memory_gib, hardware.cores_logical) == (0.5, 1)
